@@ -102,26 +102,252 @@ ZN_API uint64_t zn_fnv1a64(const void *bytes, size_t size, uint64_t hash);
 /* ==================================================================================================================
    API-TENSOR  tensors
    ================================================================================================================== */
+/* Real numbers in row-major order; images and feature maps are N x C x H x W. A tensor belongs to its context: created
+   ones live until zn_tensor_destroy or the end of the context, results of operations until zn_tape_clear (which an
+   optimiser step calls) - copy out what must live longer. */
+#define ZN_MAX_DIMS 4
+#define ZN_MAX_CLASSES 4096
+
+typedef struct zn_shape {
+    int dims;           /* 1..ZN_MAX_DIMS */
+    int n[ZN_MAX_DIMS]; /* sizes, slowest first; those past dims are 1 */
+} zn_shape;
+
+typedef struct zn_tensor zn_tensor; /* opaque */
+
+ZN_API zn_shape zn_shape1(int a);
+ZN_API zn_shape zn_shape2(int a, int b);
+ZN_API zn_shape zn_shape3(int a, int b, int c);
+ZN_API zn_shape zn_shape4(int n, int c, int h, int w);
+
+/* A tensor of zeros that no gradient flows into. NULL (and the error in ctx) when a size is below 1 or memory is out. */
+ZN_API zn_tensor *zn_tensor_create(zn_ctx *ctx, zn_shape shape);
+/* The same, filled with values (as many as the shape holds, row-major), which are copied. */
+ZN_API zn_tensor *zn_tensor_from(zn_ctx *ctx, zn_shape shape, const zn_real *values);
+/* A trainable tensor with uniform start values in +-1/sqrt(fan_in), fan_in = product of all sizes but the first. */
+ZN_API zn_tensor *zn_param(zn_ctx *ctx, zn_shape shape, zn_rng *rng);
+ZN_API zn_tensor *zn_param_zeros(zn_ctx *ctx, zn_shape shape);
+/* Frees a created tensor at once; NULL and results of operations are left alone. No tape may still refer to it. */
+ZN_API void zn_tensor_destroy(zn_tensor *t);
+
+ZN_API zn_shape zn_tensor_shape(const zn_tensor *t);
+ZN_API size_t zn_tensor_count(const zn_tensor *t); /* values in it */
+ZN_API zn_real *zn_tensor_data(zn_tensor *t);      /* row-major values; writable for created tensors; NULL for NULL */
+ZN_API const zn_real *zn_tensor_grad(const zn_tensor *t); /* of a trainable tensor after zn_backward, else NULL */
+ZN_API const char *zn_tensor_name(const zn_tensor *t);    /* "" when it has none */
+ZN_API void zn_tensor_set_trainable(zn_tensor *t, int trainable);
+ZN_API int zn_tensor_trainable(const zn_tensor *t);
+ZN_API double zn_tensor_value(const zn_tensor *t);        /* the only value of a one-element tensor; NaN for others */
 
 /* ==================================================================================================================
    API-OPS  operations on tensors
    ================================================================================================================== */
+/* Each takes and returns tensors of one context, records itself on the tape when a gradient may be asked for, and gives
+   NULL for NULL or for shapes that do not fit (the first reason stays in the context), so operations compose without a
+   check after each. Sizes below: N batch, C channels, H x W map, O output channels. */
+
+/* x N C H W, w O C/groups K K, bias O or NULL -> N O H' W', H' = (H + 2*padding - K)/stride + 1. groups = C = O is
+   depthwise. */
+ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias, int stride, int padding, int groups);
+/* x N F, w O F, bias O or NULL -> N O: y = x w^T + bias. */
+ZN_API zn_tensor *zn_linear(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias);
+/* x N C H W (or N C); gamma, beta, running_mean, running_var C. training: normalises with the biased batch variance and
+   moves the running values by momentum towards the batch's (the variance unbiased, and not at all from one value per
+   channel); otherwise normalises with the running values. running_* may both be NULL in training. */
+ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
+                                zn_tensor *running_var, int training, double momentum, double eps);
+/* x N C H W in `groups` groups of channels; gamma, beta C. (Wu & He 2018) */
+ZN_API zn_tensor *zn_group_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, int groups, double eps);
+ZN_API zn_tensor *zn_relu(zn_ctx *ctx, zn_tensor *x);
+ZN_API zn_tensor *zn_swish(zn_ctx *ctx, zn_tensor *x); /* x * sigmoid(x) */
+ZN_API zn_tensor *zn_sigmoid(zn_ctx *ctx, zn_tensor *x);
+/* Shapes equal, or the second broadcast: each of its sizes equal or 1 (counted from the last size when it has fewer),
+   so 1 C 1 1 or N C 1 1 works per channel and a single value scales everything. */
+ZN_API zn_tensor *zn_add(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);
+ZN_API zn_tensor *zn_mul(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);
+ZN_API zn_tensor *zn_scale(zn_ctx *ctx, zn_tensor *x, double factor);
+ZN_API zn_tensor *zn_global_avg_pool(zn_ctx *ctx, zn_tensor *x);                   /* N C H W -> N C 1 1 */
+ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size);       /* N C H W -> N C size size */
+ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding); /* padding with -infinity */
+ZN_API zn_tensor *zn_concat(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);              /* along channels (size 1) */
+ZN_API zn_tensor *zn_slice(zn_ctx *ctx, zn_tensor *x, int begin, int count);       /* channels begin..begin+count-1 */
+ZN_API zn_tensor *zn_reshape(zn_ctx *ctx, zn_tensor *x, zn_shape shape);           /* same number of values */
+/* Output channel groups*i + j takes input channel j*(C/groups) + i. (ShuffleNet, Zhang et al. 2018) */
+ZN_API zn_tensor *zn_channel_shuffle(zn_ctx *ctx, zn_tensor *x, int groups);
+/* Shuffle attention (SA-Net, arXiv 2102.00240; specification section 4) with k = C/(2*groups); cweight, cbias, sweight,
+   sbias, gn_weight, gn_bias hold k values each. The fused form of slice, pool, group norm, sigmoid, mul, shuffle. */
+ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cweight, zn_tensor *cbias, zn_tensor *sweight,
+                                       zn_tensor *sbias, zn_tensor *gn_weight, zn_tensor *gn_bias, int groups, double eps);
+ZN_API zn_tensor *zn_softmax(zn_ctx *ctx, zn_tensor *x);     /* over the last size */
+ZN_API zn_tensor *zn_log_softmax(zn_ctx *ctx, zn_tensor *x);
+/* logits N K, target N K (soft, rows sum to 1) -> 1 value: mean over N of -sum(target * log_softmax(logits)). */
+ZN_API zn_tensor *zn_cross_entropy(zn_ctx *ctx, zn_tensor *logits, zn_tensor *target);
+/* Mean of |d| - beta/2 where |d| >= beta, else d^2/(2 beta), d = a - b, equal shapes. (Girshick 2015) */
+ZN_API zn_tensor *zn_smooth_l1(zn_ctx *ctx, zn_tensor *a, zn_tensor *b, double beta);
+ZN_API zn_tensor *zn_sum(zn_ctx *ctx, zn_tensor *x);  /* 1 value */
+ZN_API zn_tensor *zn_mean(zn_ctx *ctx, zn_tensor *x); /* 1 value */
 
 /* ==================================================================================================================
    API-GRAD  reverse-mode differentiation
    ================================================================================================================== */
+/* zn_backward walks the tape from `loss` (one value) back and adds to the gradient of every trainable tensor. It returns
+   the first error of the whole expression (a NULL loss included), ZN_ERROR_NUMBER when the loss is NaN or infinite. */
+ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss);
+/* Drops the results of all operations so far (their memory is kept for the next step). */
+ZN_API void zn_tape_clear(zn_ctx *ctx);
+/* Sets the gradients of all trainable tensors of the context to zero. */
+ZN_API void zn_grad_clear(zn_ctx *ctx);
+/* Between the two, operations record nothing and keep no inputs alive: evaluation in less memory. Nests. */
+ZN_API void zn_no_grad_begin(zn_ctx *ctx);
+ZN_API void zn_no_grad_end(zn_ctx *ctx);
+/* Bytes now held by a context, and the most it ever held. */
+ZN_API size_t zn_memory_now(const zn_ctx *ctx);
+ZN_API size_t zn_memory_peak(const zn_ctx *ctx);
+
+typedef struct zn_gradient_report {
+    double worst;      /* largest error, relative to the larger of the gradient's scale and 1 */
+    int checked;       /* derivatives compared */
+    char where[128];   /* tensor and index of the worst */
+} zn_gradient_report;
+typedef struct zn_gradient_opts {
+    double step;       /* of the central difference */
+    int per_tensor;    /* derivatives compared per tensor (spread evenly) */
+    double tolerance;  /* worst above it is ZN_ERROR_NUMBER */
+} zn_gradient_opts;
+ZN_API zn_gradient_opts zn_gradient_opts_default(void); /* suits the build's real type */
+/* Compares the gradients of all trainable tensors with central differences of loss_fn, which builds the expression anew
+   at each call and returns its single value. */
+ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *ctx, void *user), void *user,
+                                    const zn_gradient_opts *opts, zn_gradient_report *out_report);
+/* The operation table: name of row i (NULL past the end), and a self-check of that row's backward on small fixed shapes. */
+ZN_API const char *zn_op_name(int row);
+ZN_API zn_result zn_op_check(zn_ctx *ctx, int row, zn_gradient_report *out_report);
 
 /* ==================================================================================================================
    API-STRUCTURE  structure strings
    ================================================================================================================== */
+/* A structure string is a list of blocks Name(int,int,...), for example
+       SuperConvK3BNRELU(3,16,2,1)SuperResIDWE4K3(16,24,2,16,1)SuperConvK1BNRELU(24,128,1,1)
+   super blocks   SuperConvK{1,3,5,7}BNRELU(in,out,stride,sub_layers)
+                  SuperResK{3,5,7}K{3,5,7}(in,out,stride,bottleneck,sub_layers), k twice the same
+                  SuperResK1K{3,5,7}K1(...), SuperResIDWE{1,2,4,6}K{3,5,7}(...) likewise
+   basic blocks   ConvKX(in,out,k,s) ConvKXG{2,4,8,16,32}(in,out,k,s) ConvDW(c,k,s) BN(c) RELU(c) Swish(c) SE(c)
+                  SA(c,groups) Linear(in,out,bias) MaxPool(c,k,s) AdaptiveAvgPool(c,size) Flatten(c)
+   containers     Sequential(blocks) ResBlock([in,[stride,]]blocks) ResBlockProj(...) MultiSumBlock(a;b) MultiCatBlock(a;b)
+   White space is ignored, Name(label|...) carries a label that means nothing. (ZenNAS, arXiv 2102.01063; specification
+   sections 1 and 2.) The head - pool and linear layer - is added by the network. */
+typedef struct zn_structure zn_structure; /* opaque, never changed after it is made */
+
+/* text may also be a built-in name. A bad string is ZN_ERROR_STRUCTURE with column (from 1) and reason. The caller
+   destroys the result before the context. */
+ZN_API zn_result zn_structure_parse(zn_ctx *ctx, const char *text, zn_structure **out_structure);
+ZN_API void zn_structure_destroy(zn_structure *s);
+/* Writes the canonical text (no labels, no white space), always terminated when size > 0; returns its full length. */
+ZN_API size_t zn_structure_format(const zn_structure *s, char *buffer, size_t size);
+/* Sum of sub_layers of the super blocks: what --max-layers limits. */
+ZN_API int zn_structure_layers(const zn_structure *s);
+/* One pass: every residual super block with sub_layers >= 6 becomes one with 3 and one with the rest. */
+ZN_API zn_result zn_structure_split(const zn_structure *s, zn_structure **out_split);
+/* The published networks "zennet-m" and "zennet-r" (specification section 8); NULL for other names. */
+ZN_API const char *zn_structure_builtin(const char *name);
 
 /* ==================================================================================================================
    API-NET  networks
    ================================================================================================================== */
+typedef enum zn_attention { ZN_ATTENTION_NONE = 0, ZN_ATTENTION_SE, ZN_ATTENTION_SA } zn_attention;
+/* Where residual units of the first repetition project: as the face paper does, or also in the first unit of every
+   K1KkK1 and IDW block as ZenNAS does. */
+typedef enum zn_projection { ZN_PROJECTION_FACE = 0, ZN_PROJECTION_ZENNAS } zn_projection;
+
+typedef struct zn_net_opts {
+    const char *structure;    /* string or built-in name; "zennet-m" by default */
+    int classes;              /* 1..ZN_MAX_CLASSES; 7 */
+    zn_attention attention;   /* in every residual super block; SA */
+    int lw_att;               /* WIRW block on the pooled features; 0. Its group norm sees 1 x 1 maps and yields its bias,
+                                 so its spatial gate is a constant, as published. */
+    int reslink;              /* residual links of super blocks; 1 */
+    int bn;                   /* batch norm of the main path of super blocks; 1 */
+    zn_projection projection; /* FACE */
+    double bn_momentum;       /* 0.01 */
+    double bn_eps;            /* 1e-3 */
+    double gn_eps;            /* 1e-5 */
+    int train_attention;      /* 1: gates and scales are trained, as the paper means; 0: never, as its code does */
+} zn_net_opts;
+ZN_API zn_net_opts zn_net_opts_default(void);
+/* "none", "se", "sa" <-> attention; -1 / NULL for others. */
+ZN_API int zn_attention_parse(const char *text);
+ZN_API const char *zn_attention_text(zn_attention attention);
+
+typedef struct zn_net zn_net; /* opaque */
+
+/* Builds the network with all weights zero, norms 1 and 0, attention at its start values (specification section 4).
+   opts are copied. Errors: bad structure with column, channels that attention cannot divide, memory. The caller destroys
+   it before its context. */
+ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **out_net);
+ZN_API void zn_net_destroy(zn_net *net);
+ZN_API const zn_net_opts *zn_net_get_opts(const zn_net *net); /* structure is the canonical text */
+ZN_API zn_ctx *zn_net_ctx(const zn_net *net);
+
+/* Start weights, specification section 9. */
+typedef enum zn_init {
+    ZN_INIT_CUSTOM = 0, /* the published default: scaled normal, last BN of every residual unit 0 */
+    ZN_INIT_MSRA,       /* the same without that zeroing */
+    ZN_INIT_XAVIER,     /* gain sqrt 2 for convolutions */
+    ZN_INIT_STUPID,     /* N(0, 1/(k k out)) */
+    ZN_INIT_ZERO,       /* that times 1e-3 */
+    ZN_INIT_01,         /* that times 0.1 */
+    ZN_INIT_PYTORCH,    /* uniform +-1/sqrt(fan_in), PyTorch's default */
+    ZN_INIT_SCORE       /* convolution and linear weights N(0, 1), biases 0: what the Zen-score draws */
+} zn_init;
+ZN_API zn_result zn_net_init(zn_net *net, zn_init init, uint64_t seed);
+ZN_API int zn_init_parse(const char *text); /* "custom", "msra", ... or -1 */
+
+/* x N 3 H W -> logits N classes, on the tape. training: batch statistics, and running ones are moved. */
+ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training);
+/* The same up to the features before global pooling, N C h w. */
+ZN_API zn_tensor *zn_net_features(zn_net *net, zn_tensor *x, int training);
+
+/* All parameters and buffers in PyTorch's order under their published names (specification section 3),
+   num_batches_tracked left out. */
+ZN_API int zn_net_tensor_count(const zn_net *net);
+ZN_API zn_tensor *zn_net_tensor(const zn_net *net, int index);             /* NULL out of range */
+ZN_API zn_tensor *zn_net_find(const zn_net *net, const char *name);        /* NULL when unknown */
+ZN_API int zn_net_is_buffer(const zn_net *net, int index);                 /* running statistics */
+/* Only fc_linear stays trainable, or everything again. BN statistics still move. */
+ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen);
+
+/* Class names, copied; "0", "1", ... until set. count must equal the classes. */
+ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count);
+ZN_API const char *zn_net_class_name(const zn_net *net, int index); /* NULL out of range */
 
 /* ==================================================================================================================
    API-COUNT  parameters, MACs, FLOPs, memory
    ================================================================================================================== */
+typedef struct zn_count { /* specification section 5 */
+    double params;        /* trainable values */
+    double macs;          /* multiply-accumulates of one image: convolutions, projections, SE, linear; no biases */
+    double flops;         /* as published (ptflops 0.6.4) */
+    double budget_params; /* the arithmetic of the published search, attention and WIRW left out */
+    double budget_flops;
+    double activations;   /* values of all layer outputs of one image */
+    int layers;           /* sum of sub_layers */
+} zn_count;
+
+typedef struct zn_layer_info {
+    const char *name;             /* published name of the module, valid during the call */
+    const char *kind;             /* "conv", "bn", "relu", "sa", ... */
+    int in, out, kernel, stride, groups;
+    int in_size, out_size;        /* height = width of the maps */
+    int depth;                    /* nesting, 0 = top level */
+    double params, macs, flops, activations;
+} zn_layer_info;
+
+/* Counts without allocating weights; resolution in pixels, opts as for a network (opts->structure is not used). */
+ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *opts, int resolution, zn_count *out_count);
+/* The same, and calls on_layer for every leaf layer in order (head included). */
+ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_opts *opts, int resolution,
+                                           void (*on_layer)(const zn_layer_info *info, void *user), void *user,
+                                           zn_count *out_count);
 
 /* ==================================================================================================================
    API-SCORE  Zen-score and its rivals
