@@ -327,7 +327,7 @@ typedef struct zn_count { /* specification section 5 */
     double params;        /* trainable values */
     double macs;          /* multiply-accumulates of one image: convolutions, projections, SE, linear; no biases */
     double flops;         /* as published (ptflops 0.6.4) */
-    double budget_params; /* the arithmetic of the published search, attention and WIRW left out */
+    double budget_params; /* the arithmetic of the published search; the search itself counts with attention none */
     double budget_flops;
     double activations;   /* values of all layer outputs of one image */
     int layers;           /* sum of sub_layers */
@@ -890,14 +890,963 @@ ZN_API void zn_fill(zn_real *values, const char *name, uint64_t seed, size_t cou
 
 /* ==================================================================================================================
    IMPL-STRUCTURE  structure strings
+   ------------------------------------------------------------------------------------------------------------------
+   A recursive-descent parser over two tables: which names there are, and which arguments each kind takes. Blocks stand
+   in one array and refer to each other by index, so that a structure is copied and freed as one piece. Everything that
+   can be wrong without knowing the network's options is refused here, with the column.
+   Sources: ZenNAS (arXiv 2102.01063), specification sections 1, 7, 8.
    ================================================================================================================== */
+typedef enum zni_kind {
+    ZNI_SUPER_CONV, ZNI_SUPER_KK, ZNI_SUPER_K1KK1, ZNI_SUPER_IDW, ZNI_CONV, ZNI_CONV_GROUPED, ZNI_CONV_DW, ZNI_BN, ZNI_RELU,
+    ZNI_SWISH, ZNI_SE, ZNI_SA, ZNI_LINEAR, ZNI_MAX_POOL, ZNI_AVG_POOL, ZNI_FLATTEN, ZNI_SEQUENTIAL, ZNI_RES, ZNI_RES_PROJ,
+    ZNI_MULTI_SUM, ZNI_MULTI_CAT
+} zni_kind;
+
+/* One letter an argument, in order: i in, o out, c in = out, k kernel, s stride, b bottleneck, n sub_layers, g groups,
+   z size, t bias (0 or 1). A star marks containers. Indexed by zni_kind. */
+static const char *const zni_kind_args[] = {"iosn", "iosbn", "iosbn", "iosbn", "ioks", "ioks", "cks", "c", "c", "c", "c",
+                                            "cg", "iot", "cks", "cz", "c", "*", "*", "*", "*", "*"};
+
+typedef struct zni_block_name {
+    const char *name;
+    zni_kind kind;
+    int kernel; /* 0 where it is an argument */
+    int param;  /* expansion of IDW blocks, groups of grouped convolutions */
+} zni_block_name;
+
+static const zni_block_name zni_block_names[] = {
+    {"SuperConvK1BNRELU", ZNI_SUPER_CONV, 1, 0}, {"SuperConvK3BNRELU", ZNI_SUPER_CONV, 3, 0},
+    {"SuperConvK5BNRELU", ZNI_SUPER_CONV, 5, 0}, {"SuperConvK7BNRELU", ZNI_SUPER_CONV, 7, 0},
+    {"SuperResK3K3", ZNI_SUPER_KK, 3, 0}, {"SuperResK5K5", ZNI_SUPER_KK, 5, 0}, {"SuperResK7K7", ZNI_SUPER_KK, 7, 0},
+    {"SuperResK1K3K1", ZNI_SUPER_K1KK1, 3, 0}, {"SuperResK1K5K1", ZNI_SUPER_K1KK1, 5, 0},
+    {"SuperResK1K7K1", ZNI_SUPER_K1KK1, 7, 0},
+    {"SuperResIDWE1K3", ZNI_SUPER_IDW, 3, 1}, {"SuperResIDWE2K3", ZNI_SUPER_IDW, 3, 2},
+    {"SuperResIDWE4K3", ZNI_SUPER_IDW, 3, 4}, {"SuperResIDWE6K3", ZNI_SUPER_IDW, 3, 6},
+    {"SuperResIDWE1K5", ZNI_SUPER_IDW, 5, 1}, {"SuperResIDWE2K5", ZNI_SUPER_IDW, 5, 2},
+    {"SuperResIDWE4K5", ZNI_SUPER_IDW, 5, 4}, {"SuperResIDWE6K5", ZNI_SUPER_IDW, 5, 6},
+    {"SuperResIDWE1K7", ZNI_SUPER_IDW, 7, 1}, {"SuperResIDWE2K7", ZNI_SUPER_IDW, 7, 2},
+    {"SuperResIDWE4K7", ZNI_SUPER_IDW, 7, 4}, {"SuperResIDWE6K7", ZNI_SUPER_IDW, 7, 6},
+    {"ConvKX", ZNI_CONV, 0, 1}, {"ConvKXG2", ZNI_CONV_GROUPED, 0, 2}, {"ConvKXG4", ZNI_CONV_GROUPED, 0, 4},
+    {"ConvKXG8", ZNI_CONV_GROUPED, 0, 8}, {"ConvKXG16", ZNI_CONV_GROUPED, 0, 16},
+    {"ConvKXG32", ZNI_CONV_GROUPED, 0, 32}, {"ConvDW", ZNI_CONV_DW, 0, 0}, {"BN", ZNI_BN, 0, 0}, {"RELU", ZNI_RELU, 0, 0},
+    {"Swish", ZNI_SWISH, 0, 0}, {"SE", ZNI_SE, 0, 0}, {"SA", ZNI_SA, 0, 0}, {"Linear", ZNI_LINEAR, 0, 0},
+    {"MaxPool", ZNI_MAX_POOL, 0, 0}, {"AdaptiveAvgPool", ZNI_AVG_POOL, 0, 0}, {"Flatten", ZNI_FLATTEN, 0, 0},
+    {"Sequential", ZNI_SEQUENTIAL, 0, 0}, {"ResBlock", ZNI_RES, 0, 0}, {"ResBlockProj", ZNI_RES_PROJ, 0, 0},
+    {"MultiSumBlock", ZNI_MULTI_SUM, 0, 0}, {"MultiCatBlock", ZNI_MULTI_CAT, 0, 0}};
+#define ZNI_BLOCK_NAMES ((int)(sizeof zni_block_names / sizeof zni_block_names[0]))
+
+#define ZNI_MAX_CHANNELS 65536
+#define ZNI_MAX_KERNEL 255
+#define ZNI_MAX_LAYERS 4096      /* sub_layers in all: bounds what a short hostile string can make us build */
+#define ZNI_MAX_NESTING 32
+#define ZNI_MAX_STRUCTURE (1 << 20) /* characters */
+
+typedef struct zni_block {
+    zni_kind kind;
+    int name;                  /* row of zni_block_names */
+    int in, out, kernel, stride;
+    int bottleneck, sub_layers;
+    int param;                 /* expansion, groups, size of AdaptiveAvgPool, bias of Linear */
+    int column;                /* of the name, from 1 */
+    int first_child, next;     /* index or -1 */
+} zni_block;
+
+struct zn_structure {
+    zn_ctx *ctx;
+    zni_block *blocks;
+    size_t capacity;
+    int count, first;
+};
+
+typedef struct zni_parser {
+    zn_ctx *ctx;
+    const char *text;
+    int at;       /* offset of the next character */
+    int depth;
+    int layers;   /* sub_layers so far */
+    zn_structure *s;
+} zni_parser;
+
+static zn_result zni_parse_fail(zni_parser *p, int at, const char *format, ...) ZNI_PRINTF(3, 4);
+static zn_result zni_parse_fail(zni_parser *p, int at, const char *format, ...) {
+    char reason[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return zni_fail(p->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: %s", at + 1, reason);
+}
+
+static int zni_is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
+static int zni_is_digit(char c) { return c >= '0' && c <= '9'; }
+static int zni_is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
+static char zni_peek(zni_parser *p) { /* next character that is no white space, not consumed */
+    while (zni_is_space(p->text[p->at])) ++p->at;
+    return p->text[p->at];
+}
+static zn_result zni_expect(zni_parser *p, char c) {
+    char got = zni_peek(p);
+    if (got == c) {
+        ++p->at;
+        return ZN_OK;
+    }
+    if (got == '\0') return zni_parse_fail(p, p->at, "'%c' expected, but the text ends", c);
+    return zni_parse_fail(p, p->at, "'%c' expected, not '%c'", c, got);
+}
+
+static zn_result zni_parse_int(zni_parser *p, const char *what, int low, int high, int *out) {
+    int start, value = 0, negative = 0;
+    char c = zni_peek(p);
+    start = p->at;
+    if (c == ')' || c == ',' || c == '\0') return zni_parse_fail(p, start, "%s is missing", what);
+    if (c == '-' || c == '+') {
+        negative = c == '-';
+        c = p->text[++p->at];
+    }
+    if (!zni_is_digit(c)) return zni_parse_fail(p, start, "%s must be a whole number", what);
+    for (; zni_is_digit(c); c = p->text[++p->at]) value = value > 100000000 ? value : value * 10 + (c - '0');
+    if (zni_is_letter(c) || c == '.') return zni_parse_fail(p, start, "%s must be a whole number", what);
+    if (negative) value = -value;
+    if (value < low || value > high) return zni_parse_fail(p, start, "%s must be %d to %d", what, low, high);
+    *out = value;
+    return ZN_OK;
+}
+
+/* Name(label|...): skips the label, which ends at the first '|' and cannot hold brackets, commas or semicolons. */
+static void zni_skip_label(zni_parser *p) {
+    int i = p->at;
+    while (p->text[i] != '\0' && strchr("|(),;", p->text[i]) == NULL) ++i;
+    if (p->text[i] == '|') p->at = i + 1;
+}
+
+static int zni_new_block(zni_parser *p, int name, int column) { /* index, or -1 */
+    zni_block *b;
+    void *items = p->s->blocks;
+    if (!zni_grow(p->ctx, &items, &p->s->capacity, (size_t)p->s->count + 1, sizeof(zni_block))) return -1;
+    p->s->blocks = (zni_block *)items;
+    b = &p->s->blocks[p->s->count];
+    memset(b, 0, sizeof *b);
+    b->kind = zni_block_names[name].kind;
+    b->name = name;
+    b->kernel = zni_block_names[name].kernel;
+    b->param = zni_block_names[name].param;
+    b->stride = b->sub_layers = 1;
+    b->column = column;
+    b->first_child = b->next = -1;
+    return p->s->count++;
+}
+
+static zn_result zni_parse_args(zni_parser *p, zni_block *b) {
+    const char *role = zni_kind_args[b->kind];
+    zn_result result = ZN_OK;
+    for (; *role != '\0' && result == ZN_OK; ++role) {
+        if (role != zni_kind_args[b->kind]) {
+            result = zni_peek(p) == ')' ? zni_parse_fail(p, p->at, "%s takes %d arguments", zni_block_names[b->name].name,
+                                                         (int)strlen(zni_kind_args[b->kind]))
+                                        : zni_expect(p, ',');
+            if (result != ZN_OK) break;
+        }
+        switch (*role) {
+        case 'i': result = zni_parse_int(p, "in", 1, ZNI_MAX_CHANNELS, &b->in); break;
+        case 'o': result = zni_parse_int(p, "out", 1, ZNI_MAX_CHANNELS, &b->out); break;
+        case 'c': result = zni_parse_int(p, "channels", 1, ZNI_MAX_CHANNELS, &b->in); b->out = b->in; break;
+        case 'k': result = zni_parse_int(p, "kernel", 1, ZNI_MAX_KERNEL, &b->kernel); break;
+        case 's': result = zni_parse_int(p, "stride", 1, ZNI_MAX_KERNEL, &b->stride); break;
+        case 'b': result = zni_parse_int(p, "bottleneck", 1, ZNI_MAX_CHANNELS, &b->bottleneck); break;
+        case 'n': result = zni_parse_int(p, "sub_layers", 1, ZNI_MAX_LAYERS, &b->sub_layers); break;
+        case 'g': result = zni_parse_int(p, "groups", 1, ZNI_MAX_CHANNELS, &b->param); break;
+        case 'z': result = zni_parse_int(p, "size", 1, 4096, &b->param); break;
+        default: result = zni_parse_int(p, "bias", 0, 1, &b->param); break;
+        }
+    }
+    return result;
+}
+
+/* Resolution after a block, by the floor division of the search's arithmetic. */
+static int zni_block_resolution(const zn_structure *s, int index, int r) {
+    const zni_block *b = &s->blocks[index];
+    int child;
+    switch (b->kind) {
+    case ZNI_AVG_POOL: return b->param;
+    case ZNI_FLATTEN: case ZNI_LINEAR: return 1;
+    case ZNI_SEQUENTIAL: case ZNI_RES: case ZNI_RES_PROJ:
+        for (child = b->first_child; child >= 0; child = s->blocks[child].next) r = zni_block_resolution(s, child, r);
+        return r;
+    case ZNI_MULTI_SUM: case ZNI_MULTI_CAT: return zni_block_resolution(s, b->first_child, r);
+    default: return r / b->stride;
+    }
+}
+
+static zn_result zni_parse_blocks(zni_parser *p, int in, int *flat, int *out_first, int *out_channels);
+
+/* Children of ResBlock, ResBlockProj and Sequential. */
+static zn_result zni_parse_inner(zni_parser *p, int index, int in, int *flat) {
+    int given = 0, ints[2], start = p->at, stride, first, channels;
+    zni_block *b = &p->s->blocks[index];
+    while (b->kind != ZNI_SEQUENTIAL && given < 2 && zni_is_digit(zni_peek(p))) {
+        int at = p->at;
+        zn_result result = zni_parse_int(p, given == 0 ? "in" : "stride", 1, given == 0 ? ZNI_MAX_CHANNELS : ZNI_MAX_KERNEL, &ints[given]);
+        if (result != ZN_OK || (result = zni_expect(p, ',')) != ZN_OK) return result;
+        if (given++ == 0 && in > 0 && ints[0] != in) return zni_parse_fail(p, at, "in is %d, but %d channels arrive", ints[0], in);
+    }
+    if (given > 0) in = ints[0];
+    if (zni_parse_blocks(p, in, flat, &first, &channels) != ZN_OK) return p->ctx->code;
+    b = &p->s->blocks[index]; /* the array may have moved */
+    b->first_child = first;
+    b->in = p->s->blocks[first].in;
+    b->out = channels;
+    if (b->kind == ZNI_SEQUENTIAL) return ZN_OK;
+    if (*flat) return zni_parse_fail(p, start, "a residual block needs feature maps");
+    {
+        int r = zni_block_resolution(p->s, index, 1024);
+        stride = r > 0 ? 1024 / r : 0;
+    }
+    if (stride < 1) return zni_parse_fail(p, start, "the inner blocks shrink the map to nothing");
+    if (given == 2 && ints[1] != stride) return zni_parse_fail(p, start, "stride is %d, but the inner blocks have %d", ints[1], stride);
+    b->stride = stride;
+    return ZN_OK;
+}
+
+/* Branches of MultiSumBlock and MultiCatBlock; one of several blocks becomes a Sequential. */
+static zn_result zni_parse_branches(zni_parser *p, int index, int in, int *flat) {
+    int last = -1, sequential = ZNI_BLOCK_NAMES, r = -1, total = 0, i;
+    for (i = 0; i < ZNI_BLOCK_NAMES; ++i)
+        if (zni_block_names[i].kind == ZNI_SEQUENTIAL) sequential = i;
+    do {
+        int at, first, channels, branch, branch_flat = *flat, branch_r;
+        zni_peek(p);
+        at = p->at;
+        if (zni_parse_blocks(p, in, &branch_flat, &first, &channels) != ZN_OK) return p->ctx->code;
+        if (branch_flat) return zni_parse_fail(p, at, "a branch must end in a feature map");
+        branch = first;
+        if (p->s->blocks[first].next >= 0) {
+            branch = zni_new_block(p, sequential, at + 1);
+            if (branch < 0) return p->ctx->code;
+            p->s->blocks[branch].first_child = first;
+            p->s->blocks[branch].in = p->s->blocks[first].in;
+            p->s->blocks[branch].out = channels;
+        }
+        branch_r = zni_block_resolution(p->s, branch, 1024);
+        if (r >= 0 && branch_r != r) return zni_parse_fail(p, at, "branches differ in resolution");
+        if (r >= 0 && p->s->blocks[index].kind == ZNI_MULTI_SUM && channels != p->s->blocks[index].out)
+            return zni_parse_fail(p, at, "branch gives %d channels, the first %d", channels, p->s->blocks[index].out);
+        if (in <= 0) in = p->s->blocks[first].in;
+        r = branch_r;
+        total = p->s->blocks[index].kind == ZNI_MULTI_CAT ? total + channels : channels;
+        if (total > ZNI_MAX_CHANNELS) return zni_parse_fail(p, at, "more than %d channels", ZNI_MAX_CHANNELS);
+        p->s->blocks[index].out = total;
+        p->s->blocks[index].in = in;
+        if (last >= 0) p->s->blocks[last].next = branch;
+        else p->s->blocks[index].first_child = branch;
+        last = branch;
+    } while (zni_peek(p) == ';' && ++p->at > 0);
+    return ZN_OK;
+}
+
+/* What can be said of one block without its neighbours. */
+static zn_result zni_check_block(zni_parser *p, const zni_block *b, int at, int flat) {
+    const char *name = zni_block_names[b->name].name;
+    int groups = b->kind == ZNI_CONV_GROUPED ? b->param : 1;
+    if (b->kind == ZNI_LINEAR ? !flat : flat && b->kind != ZNI_FLATTEN)
+        return zni_parse_fail(p, at, b->kind == ZNI_LINEAR ? "%s needs Flatten before it" : "%s needs a feature map, not flat values", name);
+    if (b->in % groups != 0 || b->out % groups != 0)
+        return zni_parse_fail(p, at, "%s: %d groups do not divide %d and %d channels", name, groups, b->in, b->out);
+    if (b->kind == ZNI_SA && b->in % (2 * b->param) != 0)
+        return zni_parse_fail(p, at, "SA: 2 * %d groups do not divide %d channels", b->param, b->in);
+    if (b->kind <= ZNI_SUPER_IDW && (p->layers += b->sub_layers) > ZNI_MAX_LAYERS)
+        return zni_parse_fail(p, at, "more than %d sub_layers in all", ZNI_MAX_LAYERS);
+    return ZN_OK;
+}
+
+static zn_result zni_parse_block(zni_parser *p, int in, int *flat, int *out_index) {
+    int start, length, name, index, is_container;
+    zn_result result;
+    char shown[40];
+    zni_peek(p);
+    start = p->at;
+    while (zni_is_letter(p->text[p->at]) || zni_is_digit(p->text[p->at])) ++p->at;
+    length = p->at - start;
+    if (length == 0) return zni_parse_fail(p, start, p->text[start] == '\0' ? "a block is missing" : "a block name expected, not '%c'", p->text[start]);
+    for (name = 0; name < ZNI_BLOCK_NAMES; ++name)
+        if (strlen(zni_block_names[name].name) == (size_t)length && strncmp(zni_block_names[name].name, p->text + start, (size_t)length) == 0) break;
+    if (name == ZNI_BLOCK_NAMES) {
+        snprintf(shown, sizeof shown, "%.*s", length < 32 ? length : 32, p->text + start);
+        return zni_parse_fail(p, start, "unknown block '%s'", shown);
+    }
+    if ((result = zni_expect(p, '(')) != ZN_OK) return result;
+    zni_skip_label(p);
+    if ((index = zni_new_block(p, name, start + 1)) < 0) return p->ctx->code;
+    is_container = zni_kind_args[zni_block_names[name].kind][0] == '*';
+    if (!is_container) {
+        result = zni_parse_args(p, &p->s->blocks[index]);
+        if (result == ZN_OK) result = zni_check_block(p, &p->s->blocks[index], start, *flat);
+    } else if (++p->depth > ZNI_MAX_NESTING) {
+        result = zni_parse_fail(p, start, "blocks nest deeper than %d", ZNI_MAX_NESTING);
+    } else {
+        int multi = zni_block_names[name].kind == ZNI_MULTI_SUM || zni_block_names[name].kind == ZNI_MULTI_CAT;
+        result = multi ? zni_parse_branches(p, index, in, flat) : zni_parse_inner(p, index, in, flat);
+        --p->depth;
+    }
+    if (result != ZN_OK || (result = zni_expect(p, ')')) != ZN_OK) return result;
+    if (in > 0 && p->s->blocks[index].in != in)
+        return zni_parse_fail(p, start, "%s takes %d channels, but %d arrive", zni_block_names[name].name, p->s->blocks[index].in, in);
+    if (zni_block_names[name].kind == ZNI_FLATTEN) *flat = 1;
+    *out_index = index;
+    return ZN_OK;
+}
+
+/* Blocks up to ')', ';' or the end; at least one. in 0 = not known yet. */
+static zn_result zni_parse_blocks(zni_parser *p, int in, int *flat, int *out_first, int *out_channels) {
+    int last = -1;
+    do {
+        int index;
+        if (zni_parse_block(p, in, flat, &index) != ZN_OK) return p->ctx->code;
+        if (last >= 0) p->s->blocks[last].next = index;
+        else *out_first = index;
+        last = index;
+        in = p->s->blocks[index].out;
+    } while (zni_peek(p) != ')' && p->text[p->at] != ';' && p->text[p->at] != '\0');
+    *out_channels = in;
+    return ZN_OK;
+}
+
+ZN_API const char *zn_structure_builtin(const char *name) {
+    if (name != NULL && strcmp(name, "zennet-m") == 0)
+        return "SuperConvK3BNRELU(3,64,2,1)SuperResIDWE2K7(64,48,2,48,1)SuperResIDWE2K7(48,80,2,80,1)"
+               "SuperResIDWE2K7(80,96,2,96,3)SuperResIDWE2K7(96,96,1,96,3)SuperResIDWE6K7(96,32,2,40,4)"
+               "SuperConvK1BNRELU(32,2048,1,1)";
+    if (name != NULL && strcmp(name, "zennet-r") == 0)
+        return "SuperConvK3BNRELU(3,8,1,1)SuperResK1K3K1(8,8,1,8,1)SuperResK1K5K1(8,32,2,8,1)"
+               "SuperResK1K7K1(32,160,2,8,1)SuperResK1K7K1(160,256,2,16,5)SuperConvK1BNRELU(256,192,1,1)";
+    return NULL;
+}
+
+static zn_structure *zni_structure_new(zn_ctx *ctx) {
+    zn_structure *s = ZNI_NEW_ZERO(ctx, zn_structure, 1);
+    if (s != NULL) {
+        s->ctx = ctx;
+        s->first = -1;
+    }
+    return s;
+}
+ZN_API void zn_structure_destroy(zn_structure *s) {
+    zn_ctx *ctx;
+    if (s == NULL) return;
+    ctx = s->ctx;
+    zni_free(ctx, s->blocks);
+    zni_free(ctx, s);
+}
+
+ZN_API zn_result zn_structure_parse(zn_ctx *ctx, const char *text, zn_structure **out_structure) {
+    zni_parser p;
+    int channels, flat = 0;
+    zn_result result;
+    if (ctx == NULL || out_structure == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: NULL");
+    *out_structure = NULL;
+    if (text == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: text is NULL");
+    if (ctx->code != ZN_OK) return ctx->code;
+    memset(&p, 0, sizeof p);
+    p.ctx = ctx;
+    p.text = zn_structure_builtin(text) != NULL ? zn_structure_builtin(text) : text;
+    if (strlen(p.text) > ZNI_MAX_STRUCTURE)
+        return zni_fail(ctx, ZN_ERROR_STRUCTURE, "structure, column %d: text longer than %d characters", ZNI_MAX_STRUCTURE + 1, ZNI_MAX_STRUCTURE);
+    p.s = zni_structure_new(ctx);
+    if (p.s == NULL) return ctx->code;
+    result = zni_parse_blocks(&p, 3, &flat, &p.s->first, &channels);
+    if (result == ZN_OK && p.text[p.at] != '\0') result = zni_parse_fail(&p, p.at, "'%c' is left over", p.text[p.at]);
+    if (result == ZN_OK && flat) result = zni_parse_fail(&p, p.at, "the network must end in a feature map (pool and linear layer are added)");
+    if (result != ZN_OK) {
+        zn_structure_destroy(p.s);
+        return result;
+    }
+    *out_structure = p.s;
+    return ZN_OK;
+}
+
+/* Bounded output that still counts, as snprintf does. */
+typedef struct zni_printer {
+    char *buffer;
+    size_t size, length;
+} zni_printer;
+
+static void zni_print(zni_printer *out, const char *text) {
+    for (; *text != '\0'; ++text, ++out->length)
+        if (out->length + 1 < out->size) out->buffer[out->length] = *text;
+}
+static void zni_print_int(zni_printer *out, int value) {
+    char digits[16];
+    snprintf(digits, sizeof digits, "%d", value);
+    zni_print(out, digits);
+}
+
+static void zni_format_block(const zn_structure *s, int index, zni_printer *out) {
+    const zni_block *b = &s->blocks[index];
+    const char *role = zni_kind_args[b->kind];
+    int child, multi = b->kind == ZNI_MULTI_SUM || b->kind == ZNI_MULTI_CAT;
+    zni_print(out, zni_block_names[b->name].name);
+    zni_print(out, "(");
+    if (b->kind == ZNI_RES || b->kind == ZNI_RES_PROJ) {
+        zni_print_int(out, b->in);
+        zni_print(out, ",");
+        zni_print_int(out, b->stride);
+        zni_print(out, ",");
+    }
+    for (child = b->first_child; child >= 0; child = s->blocks[child].next) {
+        if (multi && child != b->first_child) zni_print(out, ";");
+        zni_format_block(s, child, out);
+    }
+    for (; *role != '\0' && *role != '*'; ++role) {
+        if (role != zni_kind_args[b->kind]) zni_print(out, ",");
+        zni_print_int(out, *role == 'i' || *role == 'c' ? b->in : *role == 'o' ? b->out : *role == 'k' ? b->kernel
+                           : *role == 's' ? b->stride : *role == 'b' ? b->bottleneck : *role == 'n' ? b->sub_layers : b->param);
+    }
+    zni_print(out, ")");
+}
+
+ZN_API size_t zn_structure_format(const zn_structure *s, char *buffer, size_t size) {
+    zni_printer out;
+    int index;
+    out.buffer = buffer;
+    out.size = buffer != NULL ? size : 0;
+    out.length = 0;
+    for (index = s != NULL ? s->first : -1; index >= 0; index = s->blocks[index].next) zni_format_block(s, index, &out);
+    if (out.size > 0) buffer[out.length < out.size ? out.length : out.size - 1] = '\0';
+    return out.length;
+}
+
+ZN_API int zn_structure_layers(const zn_structure *s) {
+    int i, layers = 0;
+    for (i = 0; s != NULL && i < s->count; ++i)
+        if (s->blocks[i].kind <= ZNI_SUPER_IDW) layers += s->blocks[i].sub_layers;
+    return layers;
+}
+
+/* A copy with room for `extra` more blocks. */
+static zn_structure *zni_structure_copy(const zn_structure *s, int extra) {
+    zn_structure *copy = zni_structure_new(s->ctx);
+    if (copy == NULL) return NULL;
+    copy->capacity = (size_t)(s->count + extra);
+    copy->blocks = ZNI_NEW(s->ctx, zni_block, copy->capacity);
+    if (copy->blocks == NULL) {
+        zn_structure_destroy(copy);
+        return NULL;
+    }
+    memcpy(copy->blocks, s->blocks, sizeof(zni_block) * (size_t)s->count);
+    copy->count = s->count;
+    copy->first = s->first;
+    return copy;
+}
+
+ZN_API zn_result zn_structure_split(const zn_structure *s, zn_structure **out_split) {
+    zn_structure *split;
+    int index;
+    if (out_split == NULL) return ZN_ERROR_ARGUMENT;
+    *out_split = NULL;
+    if (s == NULL) return ZN_ERROR_ARGUMENT;
+    split = zni_structure_copy(s, s->count);
+    if (split == NULL) return s->ctx->code;
+    for (index = split->first; index >= 0; index = split->blocks[index].next) {
+        zni_block *b = &split->blocks[index], *rest;
+        if (b->kind < ZNI_SUPER_KK || b->kind > ZNI_SUPER_IDW || b->sub_layers < 6) continue;
+        rest = &split->blocks[split->count];
+        *rest = *b;
+        rest->in = b->out;
+        rest->stride = 1;
+        rest->sub_layers = b->sub_layers - 3;
+        b->sub_layers = 3;
+        b->next = split->count++;
+        index = b->next; /* one pass: the rest is not looked at again */
+    }
+    *out_split = split;
+    return ZN_OK;
+}
 
 /* ==================================================================================================================
-   IMPL-NET  blocks, attention, network
+   IMPL-BLOCKS  from blocks to layers
+   ------------------------------------------------------------------------------------------------------------------
+   A plan is the tree of layers that a structure stands for under a network's options: super blocks become containers of
+   convolutions, norms, residual units and attention, numbered as PyTorch's modules are (specification sections 2, 3).
+   It holds no weights, so counting, scores and the search work on strings at no cost; a network is a plan and tensors.
    ================================================================================================================== */
+typedef enum zni_layer_kind {
+    ZNI_L_CONV, ZNI_L_BN, ZNI_L_RELU, ZNI_L_SWISH, ZNI_L_SE, ZNI_L_SA, ZNI_L_LINEAR, ZNI_L_MAX_POOL, ZNI_L_AVG_POOL,
+    ZNI_L_FLATTEN, ZNI_L_SEQUENTIAL, ZNI_L_UNIT, ZNI_L_SUM, ZNI_L_CAT
+} zni_layer_kind;
+static const char *const zni_layer_kinds[] = {"conv", "bn", "relu", "swish", "se", "sa", "linear", "max_pool", "avg_pool",
+                                              "flatten", "sequential", "unit", "sum", "cat"};
+
+typedef struct zni_layer {
+    zni_layer_kind kind;
+    int in, out, kernel, stride, groups;
+    int size;                            /* of the average pool */
+    int bias;                            /* linear layers */
+    int proj;                            /* units: link runs through BN(conv 1x1 with bias, stride) */
+    int zero_init;                       /* BN that INIT_CUSTOM starts at weight 0 */
+    int column;                          /* of the block it comes from */
+    int block;                           /* index of the top-level block */
+    int parent, first_child, last_child, next, position; /* -1 = none; position counts within the parent */
+    int tensor;                          /* networks: index of its first tensor */
+    int proj_tensor;                     /* units: index of the projection's first tensor */
+} zni_layer;
+
+typedef struct zni_plan {
+    zn_ctx *ctx;
+    zni_layer *layers;
+    size_t capacity;
+    int count, first, last;
+    int features; /* channels that enter the head */
+    zn_net_opts opts;
+} zni_plan;
+
+/* round_half_even(x/8)*8, at least 8. */
+static int zni_round8(int x) {
+    int q = x / 8, rest = x % 8;
+    if (rest > 4 || (rest == 4 && q % 2 == 1)) ++q;
+    return q < 1 ? 8 : q * 8;
+}
+static int zni_se_hidden(int c) { /* max(1, round_half_even(c/4)) */
+    int q = c / 4, rest = c % 4;
+    if (rest == 3 || (rest == 2 && q % 2 == 1)) ++q;
+    return q < 1 ? 1 : q;
+}
+
+static int zni_plan_add(zni_plan *plan, int parent, zni_layer_kind kind, int in, int out, const zni_block *from) {
+    zni_layer *l;
+    void *items = plan->layers;
+    int index = plan->count, *last, *first;
+    if (!zni_grow(plan->ctx, &items, &plan->capacity, (size_t)plan->count + 1, sizeof(zni_layer))) return -1;
+    plan->layers = (zni_layer *)items;
+    l = &plan->layers[plan->count++];
+    memset(l, 0, sizeof *l);
+    l->kind = kind;
+    l->in = in;
+    l->out = out;
+    l->kernel = l->stride = l->groups = 1;
+    l->column = from->column;
+    l->parent = parent;
+    l->first_child = l->last_child = l->next = l->tensor = l->proj_tensor = -1;
+    first = parent < 0 ? &plan->first : &plan->layers[parent].first_child;
+    last = parent < 0 ? &plan->last : &plan->layers[parent].last_child;
+    l->position = *last < 0 ? 0 : plan->layers[*last].position + 1;
+    l->block = parent < 0 ? l->position : plan->layers[parent].block;
+    if (*last < 0) *first = index;
+    else plan->layers[*last].next = index;
+    *last = index;
+    return index;
+}
+static int zni_plan_conv(zni_plan *plan, int parent, int in, int out, int kernel, int stride, int groups, const zni_block *from) {
+    int index = zni_plan_add(plan, parent, ZNI_L_CONV, in, out, from);
+    if (index < 0) return -1;
+    plan->layers[index].kernel = kernel;
+    plan->layers[index].stride = stride;
+    plan->layers[index].groups = groups;
+    return index;
+}
+/* conv BN ReLU as super blocks have it, each kept or not. */
+static int zni_plan_conv_bn(zni_plan *plan, int parent, int in, int out, int kernel, int stride, int groups, int relu, const zni_block *from) {
+    if (zni_plan_conv(plan, parent, in, out, kernel, stride, groups, from) < 0) return 0;
+    if (plan->opts.bn && zni_plan_add(plan, parent, ZNI_L_BN, out, out, from) < 0) return 0;
+    return !relu || zni_plan_add(plan, parent, ZNI_L_RELU, out, out, from) >= 0;
+}
+static int zni_plan_attention(zni_plan *plan, int parent, int width, const zni_block *from) {
+    int index, groups = 4; /* always 4: the published condition for 8 is never true */
+    if (plan->opts.attention == ZN_ATTENTION_NONE) return 1;
+    if (plan->opts.attention == ZN_ATTENTION_SA && width % (2 * groups) != 0) {
+        zni_fail(plan->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: %s has %d inner channels; shuffle attention needs a multiple of %d (or use attention none)",
+                 from->column, zni_block_names[from->name].name, width, 2 * groups);
+        return 0;
+    }
+    index = zni_plan_add(plan, parent, plan->opts.attention == ZN_ATTENTION_SA ? ZNI_L_SA : ZNI_L_SE, width, width, from);
+    if (index < 0) return 0;
+    plan->layers[index].groups = groups;
+    return 1;
+}
+
+/* Marks the BN that ends a unit's main path. */
+static void zni_plan_mark_last_bn(zni_plan *plan, int parent) {
+    int last = parent < 0 ? -1 : plan->layers[parent].last_child;
+    if (last >= 0 && plan->layers[last].kind == ZNI_L_BN) plan->layers[last].zero_init = 1;
+}
+
+/* The unit { conv(in,width) [dw or conv kxk] conv(width,out) } + link, then ReLU; without links its elements stand flat
+   in the super block. depthwise 0: KK (two convolutions of k), 1: K1KkK1, groups = width: IDW. */
+static int zni_plan_unit(zni_plan *plan, int parent, int in, int width, int out, int stride, int project, const zni_block *from) {
+    int unit = parent, ok;
+    if (plan->opts.reslink) {
+        unit = zni_plan_add(plan, parent, ZNI_L_UNIT, in, out, from);
+        if (unit < 0) return 0;
+        plan->layers[unit].stride = stride;
+        plan->layers[unit].proj = project || stride > 1 || in != out;
+    }
+    if (from->kind == ZNI_SUPER_KK)
+        ok = zni_plan_conv_bn(plan, unit, in, width, from->kernel, stride, 1, 1, from) && zni_plan_attention(plan, unit, width, from) &&
+             zni_plan_conv_bn(plan, unit, width, out, from->kernel, 1, 1, 0, from);
+    else
+        ok = zni_plan_conv_bn(plan, unit, in, width, 1, 1, 1, 1, from) &&
+             zni_plan_conv_bn(plan, unit, width, width, from->kernel, stride, from->kind == ZNI_SUPER_IDW ? width : 1, 1, from) &&
+             zni_plan_attention(plan, unit, width, from) && zni_plan_conv_bn(plan, unit, width, out, 1, 1, 1, 0, from);
+    if (!ok) return 0;
+    zni_plan_mark_last_bn(plan, unit);
+    return zni_plan_add(plan, parent, ZNI_L_RELU, out, out, from) >= 0;
+}
+
+static int zni_plan_super(zni_plan *plan, int parent, const zni_block *b) {
+    int index = zni_plan_add(plan, parent, ZNI_L_SEQUENTIAL, b->in, b->out, b), rep, ok = index >= 0;
+    for (rep = 0; ok && rep < b->sub_layers; ++rep) {
+        int in = rep == 0 ? b->in : b->out, stride = rep == 0 ? b->stride : 1;
+        int project = rep == 0 && plan->opts.projection == ZN_PROJECTION_ZENNAS;
+        switch (b->kind) {
+        case ZNI_SUPER_CONV: ok = zni_plan_conv_bn(plan, index, in, b->out, b->kernel, stride, 1, 1, b); break;
+        case ZNI_SUPER_KK: ok = zni_plan_unit(plan, index, in, b->bottleneck, b->out, stride, rep == 0, b); break;
+        case ZNI_SUPER_K1KK1:
+            ok = zni_plan_unit(plan, index, in, b->bottleneck, b->out, stride, project, b) &&
+                 zni_plan_unit(plan, index, b->out, b->bottleneck, b->out, 1, 0, b);
+            break;
+        default:
+            ok = zni_plan_unit(plan, index, in, zni_round8(b->param * b->bottleneck), b->bottleneck, stride, project, b) &&
+                 zni_plan_unit(plan, index, b->bottleneck, zni_round8(b->param * b->out), b->out, 1, 0, b);
+        }
+    }
+    return ok;
+}
+
+/* Index by zni_kind of the leaf layers; containers are handled apart. */
+static zni_layer_kind zni_leaf_kind(zni_kind kind) {
+    static const zni_layer_kind kinds[] = {ZNI_L_CONV, ZNI_L_CONV, ZNI_L_CONV, ZNI_L_BN, ZNI_L_RELU, ZNI_L_SWISH, ZNI_L_SE,
+                                           ZNI_L_SA, ZNI_L_LINEAR, ZNI_L_MAX_POOL, ZNI_L_AVG_POOL, ZNI_L_FLATTEN,
+                                           ZNI_L_SEQUENTIAL, ZNI_L_UNIT, ZNI_L_UNIT, ZNI_L_SUM, ZNI_L_CAT};
+    return kinds[kind - ZNI_CONV];
+}
+
+static int zni_plan_block(zni_plan *plan, int parent, const zn_structure *s, int from) {
+    const zni_block *b = &s->blocks[from];
+    zni_layer *l;
+    int index, child;
+    if (b->kind <= ZNI_SUPER_IDW) return zni_plan_super(plan, parent, b);
+    index = zni_plan_add(plan, parent, zni_leaf_kind(b->kind), b->in, b->out, b);
+    if (index < 0) return 0;
+    l = &plan->layers[index];
+    l->stride = b->stride;
+    if (l->kind == ZNI_L_CONV || l->kind == ZNI_L_MAX_POOL) l->kernel = b->kernel;
+    if (b->kind == ZNI_CONV_GROUPED || b->kind == ZNI_SA) l->groups = b->param;
+    if (b->kind == ZNI_CONV_DW) l->groups = b->in;
+    if (b->kind == ZNI_AVG_POOL) l->size = b->param;
+    if (b->kind == ZNI_LINEAR) l->bias = b->param;
+    if (l->kind == ZNI_L_UNIT) l->proj = b->kind == ZNI_RES_PROJ || b->stride > 1 || b->in != b->out;
+    for (child = b->first_child; child >= 0; child = s->blocks[child].next)
+        if (!zni_plan_block(plan, index, s, child)) return 0;
+    return 1;
+}
+
+static void zni_plan_destroy(zni_plan *plan) {
+    if (plan->ctx != NULL) zni_free(plan->ctx, plan->layers);
+    memset(plan, 0, sizeof *plan);
+}
+
+/* opts->structure is ignored; the plan keeps the other options. */
+static zn_result zni_plan_create(zni_plan *plan, const zn_structure *s, const zn_net_opts *opts) {
+    int index;
+    memset(plan, 0, sizeof *plan);
+    plan->ctx = s->ctx;
+    plan->opts = *opts;
+    plan->opts.structure = NULL;
+    plan->first = plan->last = -1;
+    if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES)
+        return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
+    if ((int)opts->attention < 0 || opts->attention > ZN_ATTENTION_SA) return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "unknown attention %d", (int)opts->attention);
+    for (index = s->first; index >= 0; index = s->blocks[index].next) {
+        plan->features = s->blocks[index].out;
+        if (zni_plan_block(plan, -1, s, index)) continue;
+        zni_plan_destroy(plan);
+        return s->ctx->code;
+    }
+    if (opts->lw_att && plan->features % 16 != 0) {
+        zni_plan_destroy(plan);
+        return zni_fail(s->ctx, ZN_ERROR_STRUCTURE, "structure, column 1: it ends in %d channels; the WIRW head (lw_att) needs a multiple of 16", s->blocks[s->first].out);
+    }
+    return ZN_OK;
+}
+
+/* Published name of a layer's module, for example "module_list.1.module_list.0". */
+static void zni_layer_name(const zni_plan *plan, int index, zni_printer *out) {
+    const zni_layer *l = &plan->layers[index];
+    if (l->parent >= 0) {
+        zni_layer_name(plan, l->parent, out);
+        zni_print(out, ".");
+    }
+    zni_print(out, "module_list.");
+    zni_print_int(out, l->position);
+}
+#define ZNI_NAME_SIZE 1024 /* enough for ZNI_MAX_NESTING levels */
+static void zni_layer_name_text(const zni_plan *plan, int index, const char *suffix, char name[ZNI_NAME_SIZE]) {
+    zni_printer out;
+    out.buffer = name;
+    out.size = ZNI_NAME_SIZE;
+    out.length = 0;
+    zni_layer_name(plan, index, &out);
+    zni_print(&out, suffix);
+    name[out.length < ZNI_NAME_SIZE ? out.length : ZNI_NAME_SIZE - 1] = '\0';
+}
+
+ZN_API zn_net_opts zn_net_opts_default(void) {
+    zn_net_opts o;
+    memset(&o, 0, sizeof o);
+    o.structure = "zennet-m";
+    o.classes = 7;
+    o.attention = ZN_ATTENTION_SA;
+    o.reslink = o.bn = o.train_attention = 1;
+    o.bn_momentum = 0.01;
+    o.bn_eps = 1e-3;
+    o.gn_eps = 1e-5;
+    return o;
+}
+ZN_API int zn_attention_parse(const char *text) {
+    static const char *const names[] = {"none", "se", "sa"};
+    int i;
+    for (i = 0; text != NULL && i < 3; ++i)
+        if (strcmp(text, names[i]) == 0) return i;
+    return -1;
+}
+ZN_API const char *zn_attention_text(zn_attention attention) {
+    return attention == ZN_ATTENTION_NONE ? "none" : attention == ZN_ATTENTION_SE ? "se" : attention == ZN_ATTENTION_SA ? "sa" : NULL;
+}
 
 /* ==================================================================================================================
    IMPL-COUNT  counting
+   ================================================================================================================== */
+/* One walk computes every figure; each leaf adds its row. Exact sizes and the search's floor division go side by side.
+   Source: specification section 5; proven by ../shared/golden and the published figures of ZenNet-M and -R. */
+typedef struct zni_counter {
+    const zni_plan *plan;
+    zn_count total;
+    void (*on_layer)(const zn_layer_info *info, void *user);
+    void *user;
+    int r;           /* exact height and width */
+    double budget_r; /* by floor division */
+    int depth;
+} zni_counter;
+
+static void zni_count_report(zni_counter *c, int index, const char *suffix, zn_layer_info *info) {
+    char name[ZNI_NAME_SIZE];
+    c->total.params += info->params;
+    c->total.macs += info->macs;
+    c->total.flops += info->flops;
+    c->total.activations += info->activations;
+    if (c->on_layer == NULL) return;
+    if (index >= 0) zni_layer_name_text(c->plan, index, suffix, name);
+    info->name = index >= 0 ? name : suffix;
+    info->depth = c->depth;
+    c->on_layer(info, c->user);
+}
+
+/* Fields that all leaves share; the map has `size` on both sides. */
+static zn_layer_info zni_count_leaf(const char *kind, int in, int out, int in_size, int out_size) {
+    zn_layer_info info;
+    memset(&info, 0, sizeof info);
+    info.kind = kind;
+    info.in = in;
+    info.out = out;
+    info.kernel = info.stride = info.groups = 1;
+    info.in_size = in_size;
+    info.out_size = out_size;
+    info.activations = (double)out * out_size * out_size;
+    return info;
+}
+static zn_layer_info zni_count_conv(int in, int out, int kernel, int stride, int groups, int bias, int in_size, int out_size) {
+    zn_layer_info info = zni_count_leaf("conv", in, out, in_size, out_size);
+    info.kernel = kernel;
+    info.stride = stride;
+    info.groups = groups;
+    info.params = (double)in * out / groups * kernel * kernel + (bias ? out : 0);
+    info.macs = (double)in * out / groups * kernel * kernel * out_size * out_size;
+    info.flops = info.macs + (bias ? info.activations : 0);
+    return info;
+}
+static zn_layer_info zni_count_bn(int channels, int size) {
+    zn_layer_info info = zni_count_leaf("bn", channels, channels, size, size);
+    info.params = 2.0 * channels;
+    info.flops = 2.0 * info.activations;
+    return info;
+}
+
+static int zni_conv_size(int r, int kernel, int stride) { return r + 2 * ((kernel - 1) / 2) < kernel ? 0 : (r + 2 * ((kernel - 1) / 2) - kernel) / stride + 1; }
+
+static void zni_count_se(zni_counter *c, int index, const zni_layer *l) {
+    int h = zni_se_hidden(l->in);
+    zn_layer_info info = zni_count_leaf("se", l->in, l->in, c->r, c->r);
+    double pixels = (double)c->r * c->r;
+    info.params = 2.0 * l->in * h + 2.0 * h + 2.0 * l->in;
+    info.macs = 2.0 * l->in * h;
+    info.flops = info.macs + 2.0 * h + 2.0 * l->in + h + l->in * pixels;
+    zni_count_report(c, index, "", &info);
+    c->total.budget_flops += 2.0 * l->in * h + l->in + l->in * c->budget_r * c->budget_r;
+    c->total.budget_params += 2.0 * l->in * h + 2.0 * h + 2.0 * l->in;
+}
+static void zni_count_sa(zni_counter *c, int index, const zni_layer *l) {
+    double k = (double)l->in / (2.0 * l->groups);
+    zn_layer_info info = zni_count_leaf("sa", l->in, l->in, c->r, c->r);
+    info.groups = l->groups;
+    info.params = 6.0 * k;
+    info.flops = l->in / 2.0 * c->r * c->r;
+    zni_count_report(c, index, "", &info);
+    c->total.budget_flops += 4.0 * l->in * l->in / (4.0 * l->groups * l->groups);
+    c->total.budget_params += 4.0 * l->in / (2.0 * l->groups);
+}
+
+static zn_result zni_count_layers(zni_counter *c, int first);
+
+static zn_result zni_count_unit(zni_counter *c, int index, const zni_layer *l) {
+    int r = c->r, out_size = zni_conv_size(c->r, 1, l->stride);
+    zn_result result = zni_count_layers(c, l->first_child);
+    if (result != ZN_OK || !l->proj) return result;
+    {
+        zn_layer_info conv = zni_count_conv(l->in, l->out, 1, l->stride, 1, 1, r, out_size), bn = zni_count_bn(l->out, out_size);
+        zni_count_report(c, index, ".proj.0", &conv);
+        zni_count_report(c, index, ".proj.1", &bn);
+    }
+    if (out_size != c->r)
+        return zni_fail(c->plan->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: the unit gives %d x %d, its projection %d x %d at this resolution", l->column, c->r, c->r, out_size, out_size);
+    c->total.budget_flops += ((double)l->in * l->out + l->out) * (c->budget_r / l->stride) * (c->budget_r / l->stride);
+    c->total.budget_params += (double)l->in * l->out + l->out;
+    return ZN_OK;
+}
+static zn_result zni_count_branches(zni_counter *c, const zni_layer *l) {
+    int child, r = c->r, out_r = -1;
+    double budget_r = c->budget_r;
+    for (child = l->first_child; child >= 0; child = c->plan->layers[child].next) {
+        int next = c->plan->layers[child].next;
+        c->r = r;
+        c->budget_r = budget_r;
+        { /* a branch is one layer: count it without its siblings */
+            zni_layer *only = &c->plan->layers[child];
+            zn_result result;
+            only->next = -1;
+            result = zni_count_layers(c, child);
+            only->next = next;
+            if (result != ZN_OK) return result;
+        }
+        if (out_r >= 0 && c->r != out_r) return zni_fail(c->plan->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: branches differ in size at this resolution (%d and %d)", l->column, out_r, c->r);
+        out_r = c->r;
+    }
+    return ZN_OK;
+}
+
+static zn_result zni_count_one(zni_counter *c, int index, const zni_layer *l) {
+    zn_layer_info info;
+    double b = c->budget_r;
+    int out_size = c->r;
+    if (l->kind == ZNI_L_CONV || l->kind == ZNI_L_MAX_POOL) out_size = zni_conv_size(c->r, l->kernel, l->stride);
+    if (l->kind == ZNI_L_AVG_POOL) out_size = l->size;
+    if (out_size < 1)
+        return zni_fail(c->plan->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: nothing is left of a %d x %d map (resolution too small)", l->column, c->r, c->r);
+    info = zni_count_leaf(zni_layer_kinds[l->kind], l->in, l->out, c->r, out_size);
+    switch (l->kind) {
+    case ZNI_L_CONV:
+        info = zni_count_conv(l->in, l->out, l->kernel, l->stride, l->groups, 0, c->r, out_size);
+        c->total.budget_flops += floor(floor((double)l->in * l->out * l->kernel * l->kernel * b * b / ((double)l->stride * l->stride)) / l->groups);
+        c->total.budget_params += (double)l->in * l->out * l->kernel * l->kernel / l->groups;
+        c->budget_r = floor(b / l->stride);
+        break;
+    case ZNI_L_BN:
+        info = zni_count_bn(l->in, c->r);
+        c->total.budget_flops += b * b * l->in;
+        c->total.budget_params += l->in;
+        break;
+    case ZNI_L_SWISH: c->total.budget_flops += b * b * l->in; break;
+    case ZNI_L_MAX_POOL:
+        info.kernel = l->kernel;
+        info.stride = l->stride;
+        c->budget_r = floor(b / l->stride);
+        break;
+    case ZNI_L_AVG_POOL: c->budget_r = l->size; break;
+    default: break;
+    }
+    zni_count_report(c, index, "", &info);
+    c->r = out_size;
+    return ZN_OK;
+}
+
+static zn_result zni_count_layers(zni_counter *c, int first) {
+    int index;
+    zn_result result = ZN_OK;
+    ++c->depth;
+    for (index = first; index >= 0 && result == ZN_OK; index = c->plan->layers[index].next) {
+        const zni_layer *l = &c->plan->layers[index];
+        switch (l->kind) {
+        case ZNI_L_SEQUENTIAL: result = zni_count_layers(c, l->first_child); break;
+        case ZNI_L_UNIT: result = zni_count_unit(c, index, l); break;
+        case ZNI_L_SUM: case ZNI_L_CAT: result = zni_count_branches(c, l); break;
+        case ZNI_L_SE: zni_count_se(c, index, l); break;
+        case ZNI_L_SA: zni_count_sa(c, index, l); break;
+        default: result = zni_count_one(c, index, l);
+        }
+    }
+    --c->depth;
+    return result;
+}
+
+static void zni_count_head(zni_counter *c) {
+    const zni_plan *plan = c->plan;
+    int classes = plan->opts.classes, features = plan->features;
+    zn_layer_info pool = zni_count_leaf("avg_pool", features, features, c->r, 1), linear, wirw;
+    zni_count_report(c, -1, "pool", &pool);
+    linear = zni_count_leaf("linear", features, classes, 1, 1);
+    linear.params = (double)features * classes + classes;
+    linear.macs = (double)features * classes;
+    linear.flops = linear.macs + classes;
+    if (plan->opts.lw_att) {
+        wirw = zni_count_leaf("wirw", features, features, 1, 1);
+        wirw.groups = 8;
+        wirw.params = 2.0 + 6.0 * features / 16.0;
+        wirw.flops = features / 2.0;
+        zni_count_report(c, -1, "lw_att", &wirw);
+    }
+    zni_count_report(c, -1, "fc_linear", &linear);
+    c->total.budget_flops += (double)features * classes;
+    c->total.budget_params += (double)features * classes + 1.0;
+}
+
+static zn_result zni_plan_count(const zni_plan *plan, int resolution, void (*on_layer)(const zn_layer_info *, void *), void *user, zn_count *out) {
+    zni_counter c;
+    zn_result result;
+    memset(&c, 0, sizeof c);
+    memset(out, 0, sizeof *out);
+    if (resolution < 1 || resolution > 65536) return zni_fail(plan->ctx, ZN_ERROR_ARGUMENT, "resolution is %d, must be 1 to 65536", resolution);
+    c.plan = plan;
+    c.on_layer = on_layer;
+    c.user = user;
+    c.r = resolution;
+    c.budget_r = resolution;
+    c.depth = -1;
+    result = zni_count_layers(&c, plan->first);
+    if (result != ZN_OK) return result;
+    c.depth = 0;
+    zni_count_head(&c);
+    *out = c.total;
+    return ZN_OK;
+}
+
+ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_opts *opts, int resolution,
+                                           void (*on_layer)(const zn_layer_info *info, void *user), void *user, zn_count *out_count) {
+    zn_net_opts defaults = zn_net_opts_default();
+    zni_plan plan;
+    zn_result result;
+    if (s == NULL || out_count == NULL) return ZN_ERROR_ARGUMENT;
+    memset(out_count, 0, sizeof *out_count);
+    result = zni_plan_create(&plan, s, opts != NULL ? opts : &defaults);
+    if (result != ZN_OK) return result;
+    result = zni_plan_count(&plan, resolution, on_layer, user, out_count);
+    out_count->layers = zn_structure_layers(s);
+    zni_plan_destroy(&plan);
+    return result;
+}
+ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *opts, int resolution, zn_count *out_count) {
+    return zn_structure_count_layers(s, opts, resolution, NULL, NULL, out_count);
+}
+
+/* ==================================================================================================================
+   IMPL-NET  blocks, attention, network
    ================================================================================================================== */
 
 /* ==================================================================================================================
