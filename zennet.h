@@ -1200,7 +1200,7 @@ static zn_result zni_parse_block(zni_parser *p, int in, int *flat, int *out_inde
 static zn_result zni_parse_blocks(zni_parser *p, int in, int *flat, int *out_first, int *out_channels) {
     int last = -1;
     do {
-        int index;
+        int index = -1;
         if (zni_parse_block(p, in, flat, &index) != ZN_OK) return p->ctx->code;
         if (last >= 0) p->s->blocks[last].next = index;
         else *out_first = index;
