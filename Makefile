@@ -1,36 +1,61 @@
 # zennet.h - no configure step. `make help` lists the targets.
 CC      ?= cc
+CXX     ?= c++
 CFLAGS  ?= -O2
+STD      = -std=c99
 WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wcast-qual -Wundef -Wdouble-promotion
+WERROR   =
+# Where everything is built; variants of the tests build beside it.
+BUILD    = build
 # OpenMP is found by trying the compiler; OPENMP= turns it off.
 OPENMP  := $(shell printf 'int main(void){return 0;}' | $(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
-ALL_CFLAGS = -std=c99 $(WARN) $(CFLAGS) $(OPENMP) -I.
+ALL_CFLAGS = $(STD) $(WARN) $(WERROR) $(CFLAGS) $(OPENMP) -I.
 LIBS     = -lm
 HEADERS  = zennet.h $(wildcard data_tools/*.h) $(wildcard tests/*.h) $(wildcard examples/*.h)
 
-EXAMPLES   = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
-DATA_TOOLS = $(patsubst data_tools/%.c,build/data_tools/%,$(wildcard data_tools/*.c))
-TESTS      = $(patsubst tests/%.c,build/tests/%,$(wildcard tests/*.c)) build/tests/golden_double
+EXAMPLES   = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+DATA_TOOLS = $(patsubst data_tools/%.c,$(BUILD)/data_tools/%,$(wildcard data_tools/*.c))
+# These tests run twice: with float and, exactly, with double as the real type.
+DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c))
+TESTS      = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) $(DOUBLE)
 
 all: $(EXAMPLES) $(DATA_TOOLS) $(TESTS) ## build every example, tool and test program
 
-build/examples/%: examples/%.c $(HEADERS)
+$(BUILD)/examples/%: examples/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-build/data_tools/%: data_tools/%.c $(HEADERS)
+$(BUILD)/data_tools/%: data_tools/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-build/tests/%: tests/%.c $(HEADERS)
+$(BUILD)/tests/%: tests/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-build/tests/golden_double: tests/golden.c $(HEADERS)
+$(DOUBLE): $(BUILD)/tests/%_double: tests/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DZENNET_DOUBLE $< -o $@ $(LIBS)
 
+test: all ## build and run every test; the last line is the sum
+	@BUILD=$(BUILD) CC="$(CC)" CXX="$(CXX)" sh tests/run.sh
+
+# The same suite built in other ways; the long golden files run in the plain build only.
+VARIANT = $(MAKE) --no-print-directory test GOLDEN_SHARED=no
+export GOLDEN_SHARED
+test-asan: ## the tests with gcc's address and undefined-behaviour sanitizers
+	+@$(VARIANT) CC=gcc BUILD=build/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+test-clang: ## the tests built by clang
+	+@if command -v clang >/dev/null; then $(VARIANT) CC=clang BUILD=build/clang; else echo "skipped: no clang here"; echo "0 passed, 0 failed"; fi
+test-noomp: ## the tests without OpenMP
+	+@$(VARIANT) OPENMP= BUILD=build/noomp
+test-cxx: ## the tests compiled as C++11
+	+@$(VARIANT) CC="$(CXX) -x c++" STD=-std=c++11 BUILD=build/cxx
+test-m32: ## the tests as 32-bit programs, where the compiler can
+	+@if echo '#include <math.h>' | $(CC) -m32 -x c -E - >/dev/null 2>&1 && echo 'int main(void){return 0;}' | $(CC) -m32 -x c - -o /dev/null 2>/dev/null; \
+	then $(VARIANT) CC="$(CC) -m32 -msse2 -mfpmath=sse" BUILD=build/m32; else echo "skipped: $(CC) -m32 does not build here"; echo "0 passed, 0 failed"; fi
+
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all help clean
+.PHONY: all test test-asan test-clang test-noomp test-cxx test-m32 help clean
