@@ -21,7 +21,11 @@
 #define ZENNET_VERSION_TEXT "0.1.0"
 
 #ifdef ZENNET_STATIC
+#if defined(__GNUC__) || defined(__clang__)
+#define ZN_API static __attribute__((unused)) /* a file need not use all of it */
+#else
 #define ZN_API static
+#endif
 #elif defined(__cplusplus)
 #define ZN_API extern "C"
 #else
