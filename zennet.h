@@ -1566,8 +1566,9 @@ static zn_result zni_plan_create(zni_plan *plan, const zn_structure *s, const zn
         return s->ctx->code;
     }
     if (opts->lw_att && plan->features % 16 != 0) {
+        int features = plan->features;
         zni_plan_destroy(plan);
-        return zni_fail(s->ctx, ZN_ERROR_STRUCTURE, "structure, column 1: it ends in %d channels; the WIRW head (lw_att) needs a multiple of 16", s->blocks[s->first].out);
+        return zni_fail(s->ctx, ZN_ERROR_STRUCTURE, "structure, column 1: it ends in %d channels; the WIRW head (lw_att) needs a multiple of 16", features);
     }
     return ZN_OK;
 }
