@@ -368,6 +368,85 @@ ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_o
 /* ==================================================================================================================
    API-PACK  packed data sets
    ================================================================================================================== */
+/* A pack is one file that holds a whole labelled image set: what training reads. Class names and labels travel with the
+   images, so nobody guesses a second time what class 3 was. All numbers are little endian:
+
+       byte 0   "ZENPACK1"                     byte 32  u64 size of the index
+            8   u32 version, 1                      40  u64 FNV-1a of the index
+           12   u32 number of classes               48  u64 hash of the data (zn_pack_hash)
+           16   u64 number of images                56  u64 FNV-1a of bytes 0..55
+           24   u64 where the index begins          64  the images' bytes, one after the other
+
+   The index ends the file: u32 size of the class names, the class names (each ended by 0), one record of 56 bytes per
+   image, the source names (each ended by 0). A record: u64 offset, u64 size, u64 FNV-1a of the image's bytes; u32 offset
+   of the source name; u16 label; u8 split; u8 encoding; u32 width and height of the stored image; u32 x, y, width, height
+   of the box in it that is the sample (the whole image, or the face).
+
+   Reading is safe from many threads at once, except where a function is said to belong to the context's thread. */
+typedef enum zn_split { ZN_SPLIT_TRAIN, ZN_SPLIT_TEST } zn_split;
+typedef enum zn_encoding {
+    ZN_ENCODING_RGB, /* pixels: height rows of width times red, green, blue, 8 bit each */
+    ZN_ENCODING_FILE /* the bytes of the original image file (JPEG, PNG...); the pack's decoder makes pixels of them */
+} zn_encoding;
+
+typedef struct zn_pack zn_pack; /* opaque */
+
+typedef struct zn_pack_info {   /* one image of a pack; the pointers live as long as the pack */
+    const unsigned char *bytes; /* size bytes in the given encoding */
+    size_t size;
+    zn_encoding encoding;
+    zn_split split;
+    int label;                   /* 0..classes-1 */
+    int stored_width, stored_height; /* of the stored image, pixels; that of the box when the encoding is RGB */
+    int x, y, width, height;     /* the sample's box in it, pixels */
+    const char *source;          /* where it came from: the path below the packed folder */
+    uint64_t checksum;           /* FNV-1a of bytes */
+} zn_pack_info;
+
+/* Decodes image->bytes and writes the box as image->width * image->height RGB pixels. 0 when that went well; anything
+   else (also when the decoded size is not stored_width x stored_height) is an error. Called from many threads at once.
+   data_tools/pack_decode.h has one on zennet_image.h. */
+typedef int (*zn_decode_fn)(const zn_pack_info *image, unsigned char *rgb, void *user);
+
+/* Opens a pack and checks the whole index (not the images' bytes: zn_pack_verify). Packs of at most 64 MB are read into
+   memory; larger ones are mapped, so only what is used takes memory. ZN_ERROR_FILE, ZN_ERROR_FORMAT with the place. */
+ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack);
+ZN_API void zn_pack_close(zn_pack *pack);
+ZN_API int zn_pack_classes(const zn_pack *pack);
+ZN_API const char *zn_pack_class_name(const zn_pack *pack, int label); /* NULL when there is no such class */
+ZN_API size_t zn_pack_count(const zn_pack *pack, zn_split split);      /* images of a split */
+ZN_API size_t zn_pack_class_count(const zn_pack *pack, zn_split split, int label);
+/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT when there is none. The bytes of a mapped pack
+   may only be touched while nobody truncates its file: see zn_pack_check. */
+ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info);
+/* Sets what decodes ZN_ENCODING_FILE (NULL: nothing does). The context's thread, before others read. */
+ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user);
+/* Pixels of an image: info.width * info.height * 3 bytes to rgb, after a look at the file and the image's checksum. A
+   changed or truncated pack is ZN_ERROR_FILE, damaged bytes or a failing decoder ZN_ERROR_FORMAT, no decoder
+   ZN_ERROR_UNSUPPORTED. Leaves no text in the context, since any thread may call it: zn_pack_check has the words. */
+ZN_API zn_result zn_pack_rgb(const zn_pack *pack, zn_split split, size_t index, unsigned char *rgb);
+/* Whether the file is still the one that was opened, by size and time of change. A mapped file that somebody shortens
+   kills a process that reads past its end, so the trainer asks before each epoch (and zn_pack_rgb before each image).
+   A pack that was replaced by renaming is no problem: the old one stays until it is closed. The context's thread. */
+ZN_API zn_result zn_pack_check(const zn_pack *pack);
+/* Compares every image's bytes with its checksum. The context's thread. ZN_ERROR_FORMAT names the first bad image. */
+ZN_API zn_result zn_pack_verify(const zn_pack *pack);
+/* Hash of what training sees: every image's checksum, box, label, split, in order, and the class names. Source names
+   and encoding details are not in it. */
+ZN_API uint64_t zn_pack_hash(const zn_pack *pack);
+
+/* Writes a pack image by image: the bytes go to disk at once, memory holds about 100 bytes of index per image. The file
+   appears under its name only when zn_pack_writer_finish succeeds. */
+typedef struct zn_pack_writer zn_pack_writer; /* opaque; the context's thread */
+/* 1..ZN_MAX_CLASSES distinct class names, printable and not empty, which are copied. */
+ZN_API zn_result zn_pack_writer_create(zn_ctx *ctx, const char *path, const char *const *class_names, int classes,
+                                       zn_pack_writer **out_writer);
+/* Appends one image; its bytes and source are copied, its checksum is computed here. */
+ZN_API zn_result zn_pack_writer_add(zn_pack_writer *writer, const zn_pack_info *image);
+/* Writes the index and puts the file in place; then the writer can only be destroyed. out_hash may be NULL. */
+ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_hash);
+/* Abandons the file when it is not finished. Takes NULL. */
+ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer);
 
 /* ==================================================================================================================
    API-TRAIN  optimisers, schedule, trainer
@@ -780,6 +859,10 @@ typedef struct zni_mapping {
     const unsigned char *bytes;
     size_t size;
     int mapped;
+#if ZNI_POSIX
+    int fd;           /* of a mapped file: lets zni_mapping_changed ask about this very file, whatever its name is now */
+    time_t modified;
+#endif
 } zni_mapping;
 
 static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) ZNI_UNUSED;
@@ -787,7 +870,10 @@ static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) {
     union { const unsigned char *in; void *out; } memory;
     memory.in = m->bytes;
 #if ZNI_POSIX
-    if (m->mapped) munmap(memory.out, m->size);
+    if (m->mapped) {
+        munmap(memory.out, m->size);
+        close(m->fd);
+    }
 #endif
     if (!m->mapped) zni_free(ctx, memory.out);
     memset(m, 0, sizeof *m);
@@ -807,15 +893,29 @@ static zn_result zni_mapping_open(zn_ctx *ctx, const char *path, zni_mapping *m)
                 m->bytes = (const unsigned char *)memory;
                 m->size = (size_t)info.st_size;
                 m->mapped = 1;
+                m->fd = fd;
+                m->modified = info.st_mtime;
+                return ZN_OK;
             }
         }
         close(fd);
-        if (m->mapped) return ZN_OK;
     }
 #endif
     if (zni_file_read(ctx, path, SIZE_MAX / 4, &bytes, &m->size) != ZN_OK) return ctx->code;
     m->bytes = bytes;
     return ZN_OK;
+}
+/* Whether a mapped file got another size or time of change since it was opened; a copy in memory never changes. */
+static int zni_mapping_changed(const zni_mapping *m) ZNI_UNUSED;
+static int zni_mapping_changed(const zni_mapping *m) {
+#if ZNI_POSIX
+    struct stat info;
+    if (!m->mapped) return 0;
+    return fstat(m->fd, &info) != 0 || (uintmax_t)info.st_size != m->size || info.st_mtime != m->modified;
+#else
+    (void)m;
+    return 0;
+#endif
 }
 
 /* ==================================================================================================================
@@ -1868,7 +1968,444 @@ ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *op
 
 /* ==================================================================================================================
    IMPL-PACK  packed data sets
+   ------------------------------------------------------------------------------------------------------------------
+   The index is checked once, when a pack is opened, and copied into native records; after that only the images' bytes
+   are read from the file. Every number of the file is hostile until zni_pack_check_record has seen it.
    ================================================================================================================== */
+#define ZNI_PACK_HEADER 64
+#define ZNI_PACK_RECORD 56
+#define ZNI_PACK_VERSION 1
+#define ZNI_PACK_COPY_LIMIT ((size_t)64 << 20) /* up to here a copy in memory is cheaper than the risk of a mapping */
+#define ZNI_PACK_MAX_SIDE 65535
+static const char zni_pack_magic[9] = "ZENPACK1";
+
+typedef struct zni_pack_record {
+    uint64_t offset, size, checksum;
+    uint32_t name; /* byte in the names */
+    uint16_t label;
+    uint8_t split, encoding;
+    uint32_t stored_width, stored_height, x, y, width, height;
+} zni_pack_record;
+
+struct zn_pack {
+    zn_ctx *ctx;
+    char *path;
+    zni_mapping file;
+    zni_pack_record *records;
+    size_t images;
+    uint32_t *order;    /* record numbers: first those of train, then those of test */
+    size_t counts[2];   /* images per split */
+    size_t *class_counts; /* split * classes + label */
+    char *texts;        /* class names, then source names, each ended by 0 */
+    const char **class_names;
+    const char *sources;
+    int classes;
+    uint64_t hash;
+    zn_decode_fn decode;
+    void *decode_user;
+};
+
+static uint64_t zni_get_le(const unsigned char *p, int bytes) {
+    uint64_t value = 0;
+    while (bytes-- > 0) value = (value << 8) | p[bytes];
+    return value;
+}
+static void zni_put_le(unsigned char *p, uint64_t value, int bytes) {
+    int i;
+    for (i = 0; i < bytes; ++i, value >>= 8) p[i] = (unsigned char)(value & 255u);
+}
+
+static void zni_pack_record_write(const zni_pack_record *r, unsigned char *p) {
+    zni_put_le(p, r->offset, 8);
+    zni_put_le(p + 8, r->size, 8);
+    zni_put_le(p + 16, r->checksum, 8);
+    zni_put_le(p + 24, r->name, 4);
+    zni_put_le(p + 28, r->label, 2);
+    p[30] = r->split;
+    p[31] = r->encoding;
+    zni_put_le(p + 32, r->stored_width, 4);
+    zni_put_le(p + 36, r->stored_height, 4);
+    zni_put_le(p + 40, r->x, 4);
+    zni_put_le(p + 44, r->y, 4);
+    zni_put_le(p + 48, r->width, 4);
+    zni_put_le(p + 52, r->height, 4);
+}
+static void zni_pack_record_read(zni_pack_record *r, const unsigned char *p) {
+    r->offset = zni_get_le(p, 8);
+    r->size = zni_get_le(p + 8, 8);
+    r->checksum = zni_get_le(p + 16, 8);
+    r->name = (uint32_t)zni_get_le(p + 24, 4);
+    r->label = (uint16_t)zni_get_le(p + 28, 2);
+    r->split = p[30];
+    r->encoding = p[31];
+    r->stored_width = (uint32_t)zni_get_le(p + 32, 4);
+    r->stored_height = (uint32_t)zni_get_le(p + 36, 4);
+    r->x = (uint32_t)zni_get_le(p + 40, 4);
+    r->y = (uint32_t)zni_get_le(p + 44, 4);
+    r->width = (uint32_t)zni_get_le(p + 48, 4);
+    r->height = (uint32_t)zni_get_le(p + 52, 4);
+}
+/* What is wrong with the sizes, split, label and encoding of a record; NULL when nothing is. */
+static const char *zni_pack_record_fault(const zni_pack_record *r, int classes) {
+    if (r->label >= classes) return "the label is not one of the classes";
+    if (r->split > 1) return "the split is neither train nor test";
+    if (r->encoding > 1) return "the encoding is unknown";
+    if (r->stored_width < 1 || r->stored_width > ZNI_PACK_MAX_SIDE || r->stored_height < 1 || r->stored_height > ZNI_PACK_MAX_SIDE)
+        return "a side is not 1..65535 pixels";
+    if (r->width < 1 || r->width > r->stored_width || r->x > r->stored_width - r->width) return "the box leaves the image";
+    if (r->height < 1 || r->height > r->stored_height || r->y > r->stored_height - r->height) return "the box leaves the image";
+    if (r->encoding == ZN_ENCODING_RGB && (r->width != r->stored_width || r->height != r->stored_height)) return "pixels have no box";
+    if (r->encoding == ZN_ENCODING_RGB && r->size != (uint64_t)r->width * r->height * 3) return "the size is not that of its pixels";
+    return r->size < 1 ? "it is empty" : NULL;
+}
+/* The data hash, continued by one image. */
+static uint64_t zni_pack_hash_record(uint64_t hash, const zni_pack_record *r) {
+    unsigned char p[ZNI_PACK_RECORD];
+    zni_pack_record_write(r, p);
+    hash = zn_fnv1a64(p + 16, 8, hash);
+    hash = zn_fnv1a64(p + 28, 3, hash);
+    return zn_fnv1a64(p + 40, 16, hash);
+}
+/* Names are printed in logs and reports: no control characters, and no two alike. */
+static const char *zni_pack_names_fault(const char *const *names, int count) {
+    int i, j;
+    for (i = 0; i < count; ++i) {
+        const char *c = names[i];
+        if (c == NULL || *c == '\0') return "a class name is empty";
+        for (; *c != '\0'; ++c)
+            if ((unsigned char)*c < 32 || *c == 127) return "a class name holds control characters";
+        for (j = 0; j < i; ++j)
+            if (strcmp(names[i], names[j]) == 0) return "two classes have one name";
+    }
+    return NULL;
+}
+
+static zn_result zni_pack_bad(const zn_pack *p, const char *what) {
+    return zni_fail(p->ctx, ZN_ERROR_FORMAT, "%s: not a whole pack: %s", p->path, what);
+}
+/* Checks the header; *out_index, *out_size say where the index is. */
+static zn_result zni_pack_read_header(zn_pack *p, size_t *out_index, size_t *out_size) {
+    const unsigned char *b = p->file.bytes;
+    uint64_t images, index, size;
+    if (p->file.size < 8 || memcmp(b, zni_pack_magic, 8) != 0) return zni_pack_bad(p, "it does not begin with ZENPACK1");
+    if (p->file.size < ZNI_PACK_HEADER) return zni_pack_bad(p, "it ends within the first 64 bytes");
+    if (zni_get_le(b + 8, 4) != ZNI_PACK_VERSION)
+        return zni_fail(p->ctx, ZN_ERROR_UNSUPPORTED, "%s: pack version %lu; this library reads version %d: pack the data again", p->path,
+                        (unsigned long)zni_get_le(b + 8, 4), ZNI_PACK_VERSION);
+    if (zn_fnv1a64(b, 56, ZN_FNV_START) != zni_get_le(b + 56, 8)) return zni_pack_bad(p, "the first 64 bytes are damaged");
+    images = zni_get_le(b + 16, 8);
+    index = zni_get_le(b + 24, 8);
+    size = zni_get_le(b + 32, 8);
+    if (index < ZNI_PACK_HEADER || index > p->file.size || size != p->file.size - index) return zni_pack_bad(p, "it is cut off, or something follows it");
+    if (zn_fnv1a64(b + index, (size_t)size, ZN_FNV_START) != zni_get_le(b + 40, 8)) return zni_pack_bad(p, "the index is damaged");
+    p->classes = (int)zni_get_le(b + 12, 4);
+    if (p->classes < 1 || p->classes > ZN_MAX_CLASSES) return zni_pack_bad(p, "the number of classes is impossible");
+    if (images < 1 || images > size / ZNI_PACK_RECORD || images > UINT32_MAX) return zni_pack_bad(p, "the number of images is impossible");
+    p->images = (size_t)images;
+    p->hash = zni_get_le(b + 48, 8);
+    *out_index = (size_t)index;
+    *out_size = (size_t)size;
+    return ZN_OK;
+}
+/* Splits the class names of `size` bytes, which end with a 0. */
+static zn_result zni_pack_read_classes(zn_pack *p, size_t size) {
+    const char *fault;
+    size_t at = 0;
+    int i;
+    p->class_names = ZNI_NEW(p->ctx, const char *, p->classes);
+    if (p->class_names == NULL) return ZN_ERROR_MEMORY;
+    for (i = 0; i < p->classes; ++i) {
+        if (at >= size) return zni_pack_bad(p, "class names are missing");
+        p->class_names[i] = p->texts + at;
+        at += strlen(p->texts + at) + 1;
+    }
+    if (at != size) return zni_pack_bad(p, "there are more class names than classes");
+    fault = zni_pack_names_fault(p->class_names, p->classes);
+    return fault == NULL ? ZN_OK : zni_pack_bad(p, fault);
+}
+/* Reads and checks all records; `end` is where the images' bytes end, names_size what the names hold. */
+static zn_result zni_pack_read_records(zn_pack *p, const unsigned char *bytes, size_t end, size_t names_size) {
+    uint64_t hash = ZN_FNV_START;
+    size_t i;
+    int k;
+    for (i = 0; i < p->images; ++i) {
+        zni_pack_record *r = &p->records[i];
+        const char *fault;
+        zni_pack_record_read(r, bytes + i * ZNI_PACK_RECORD);
+        fault = zni_pack_record_fault(r, p->classes);
+        if (fault == NULL && (r->offset < ZNI_PACK_HEADER || r->offset > end || r->size > end - r->offset)) fault = "its bytes lie outside";
+        if (fault == NULL && r->name >= names_size) fault = "its name lies outside";
+        if (fault != NULL) return zni_fail(p->ctx, ZN_ERROR_FORMAT, "%s: not a whole pack: image %lu: %s", p->path, (unsigned long)i, fault);
+        hash = zni_pack_hash_record(hash, r);
+        ++p->counts[r->split];
+        ++p->class_counts[(size_t)r->split * (size_t)p->classes + r->label];
+    }
+    for (k = 0; k < p->classes; ++k) hash = zn_fnv1a64(p->class_names[k], strlen(p->class_names[k]) + 1, hash);
+    return hash == p->hash ? ZN_OK : zni_pack_bad(p, "the hash of the data is wrong");
+}
+static zn_result zni_pack_read_index(zn_pack *p, size_t index, size_t size) {
+    const unsigned char *b = p->file.bytes + index;
+    size_t records = p->images * ZNI_PACK_RECORD, names, texts, i, next[2];
+    size_t class_text = size < 4 ? SIZE_MAX : (size_t)zni_get_le(b, 4);
+    if (size < 4 || class_text < 1 || class_text > size - 4 || records >= size - 4 - class_text) return zni_pack_bad(p, "the index is too short");
+    names = size - 4 - class_text - records;
+    texts = class_text + names;
+    if (b[4 + class_text - 1] != 0 || b[size - 1] != 0) return zni_pack_bad(p, "a name does not end");
+    p->texts = ZNI_NEW(p->ctx, char, texts);
+    p->records = ZNI_NEW(p->ctx, zni_pack_record, p->images);
+    p->order = ZNI_NEW(p->ctx, uint32_t, p->images);
+    p->class_counts = ZNI_NEW_ZERO(p->ctx, size_t, 2 * (size_t)p->classes);
+    if (p->texts == NULL || p->records == NULL || p->order == NULL || p->class_counts == NULL) return ZN_ERROR_MEMORY;
+    memcpy(p->texts, b + 4, class_text);
+    memcpy(p->texts + class_text, b + 4 + class_text + records, names);
+    p->sources = p->texts + class_text;
+    if (zni_pack_read_classes(p, class_text) != ZN_OK) return p->ctx->code;
+    if (zni_pack_read_records(p, b + 4 + class_text, index, names) != ZN_OK) return p->ctx->code;
+    next[0] = 0;
+    next[1] = p->counts[0];
+    for (i = 0; i < p->images; ++i) p->order[next[p->records[i].split]++] = (uint32_t)i;
+    return ZN_OK;
+}
+
+ZN_API void zn_pack_close(zn_pack *pack) {
+    zn_ctx *ctx;
+    if (pack == NULL) return;
+    ctx = pack->ctx;
+    zni_mapping_close(ctx, &pack->file);
+    zni_free(ctx, pack->records);
+    zni_free(ctx, pack->order);
+    zni_free(ctx, pack->class_counts);
+    zni_free(ctx, pack->texts);
+    zni_free(ctx, (void *)pack->class_names);
+    zni_free(ctx, pack->path);
+    zni_free(ctx, pack);
+}
+static zn_result zni_pack_load(zn_pack *p, const char *path) {
+    size_t index = 0, size = 0;
+    p->path = zni_copy_text(p->ctx, path);
+    if (p->path == NULL) return ZN_ERROR_MEMORY;
+    if (zni_mapping_open(p->ctx, path, &p->file) != ZN_OK) return p->ctx->code;
+    if (p->file.mapped && p->file.size <= ZNI_PACK_COPY_LIMIT) {
+        unsigned char *bytes = NULL;
+        zni_mapping_close(p->ctx, &p->file);
+        if (zni_file_read(p->ctx, path, ZNI_PACK_COPY_LIMIT, &bytes, &p->file.size) != ZN_OK) return p->ctx->code;
+        p->file.bytes = bytes;
+    }
+    if (zni_pack_read_header(p, &index, &size) != ZN_OK) return p->ctx->code;
+    return zni_pack_read_index(p, index, size);
+}
+ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
+    zn_pack *p;
+    if (out_pack != NULL) *out_pack = NULL;
+    if (ctx == NULL || path == NULL || out_pack == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_open: NULL was passed");
+    if (ctx->code != ZN_OK) return ctx->code;
+    p = ZNI_NEW_ZERO(ctx, zn_pack, 1);
+    if (p == NULL) return ctx->code;
+    p->ctx = ctx;
+    if (zni_pack_load(p, path) == ZN_OK) {
+        *out_pack = p;
+        return ZN_OK;
+    }
+    zn_pack_close(p);
+    return ctx->code;
+}
+
+ZN_API int zn_pack_classes(const zn_pack *pack) { return pack == NULL ? 0 : pack->classes; }
+ZN_API const char *zn_pack_class_name(const zn_pack *pack, int label) {
+    return pack == NULL || label < 0 || label >= pack->classes ? NULL : pack->class_names[label];
+}
+ZN_API size_t zn_pack_count(const zn_pack *pack, zn_split split) { return pack == NULL || (unsigned)split > 1 ? 0 : pack->counts[split]; }
+ZN_API size_t zn_pack_class_count(const zn_pack *pack, zn_split split, int label) {
+    if (zn_pack_class_name(pack, label) == NULL || (unsigned)split > 1) return 0;
+    return pack->class_counts[(size_t)split * (size_t)pack->classes + (size_t)label];
+}
+ZN_API uint64_t zn_pack_hash(const zn_pack *pack) { return pack == NULL ? 0 : pack->hash; }
+ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user) {
+    if (pack == NULL) return;
+    pack->decode = decode;
+    pack->decode_user = user;
+}
+static void zni_pack_info_from(const zn_pack *pack, const zni_pack_record *r, zn_pack_info *info) {
+    info->bytes = pack->file.bytes + (size_t)r->offset;
+    info->size = (size_t)r->size;
+    info->encoding = r->encoding == ZN_ENCODING_RGB ? ZN_ENCODING_RGB : ZN_ENCODING_FILE;
+    info->split = r->split == ZN_SPLIT_TRAIN ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST;
+    info->label = r->label;
+    info->stored_width = (int)r->stored_width;
+    info->stored_height = (int)r->stored_height;
+    info->x = (int)r->x;
+    info->y = (int)r->y;
+    info->width = (int)r->width;
+    info->height = (int)r->height;
+    info->source = pack->sources + r->name;
+    info->checksum = r->checksum;
+}
+ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info) {
+    if (out_info == NULL || index >= zn_pack_count(pack, split)) return ZN_ERROR_ARGUMENT;
+    if (split == ZN_SPLIT_TEST) index += pack->counts[0];
+    zni_pack_info_from(pack, &pack->records[pack->order[index]], out_info);
+    return ZN_OK;
+}
+ZN_API zn_result zn_pack_rgb(const zn_pack *pack, zn_split split, size_t index, unsigned char *rgb) {
+    zn_pack_info info;
+    if (rgb == NULL || zn_pack_image(pack, split, index, &info) != ZN_OK) return ZN_ERROR_ARGUMENT;
+    if (zni_mapping_changed(&pack->file)) return ZN_ERROR_FILE;
+    if (zn_fnv1a64(info.bytes, info.size, ZN_FNV_START) != info.checksum) return ZN_ERROR_FORMAT;
+    if (info.encoding == ZN_ENCODING_RGB) {
+        memcpy(rgb, info.bytes, info.size);
+        return ZN_OK;
+    }
+    if (pack->decode == NULL) return ZN_ERROR_UNSUPPORTED;
+    return pack->decode(&info, rgb, pack->decode_user) == 0 ? ZN_OK : ZN_ERROR_FORMAT;
+}
+ZN_API zn_result zn_pack_check(const zn_pack *pack) {
+    if (pack == NULL) return ZN_ERROR_ARGUMENT;
+    if (!zni_mapping_changed(&pack->file)) return ZN_OK;
+    return zni_fail(pack->ctx, ZN_ERROR_FILE, "%s: the pack was changed or truncated while it was in use; open it again", pack->path);
+}
+ZN_API zn_result zn_pack_verify(const zn_pack *pack) {
+    size_t i;
+    if (pack == NULL) return ZN_ERROR_ARGUMENT;
+    for (i = 0; i < pack->images; ++i) {
+        zn_pack_info info;
+        if (zn_pack_check(pack) != ZN_OK) return ZN_ERROR_FILE;
+        zni_pack_info_from(pack, &pack->records[i], &info);
+        if (zn_fnv1a64(info.bytes, info.size, ZN_FNV_START) != info.checksum)
+            return zni_fail(pack->ctx, ZN_ERROR_FORMAT, "%s: image %lu (%s) is damaged: its checksum is wrong", pack->path, (unsigned long)i, info.source);
+    }
+    return ZN_OK;
+}
+
+struct zn_pack_writer {
+    zn_ctx *ctx;
+    zni_replace file;
+    zni_pack_record *records;
+    size_t images, capacity;
+    zni_text classes, names; /* as the file holds them */
+    int class_count, finished;
+    uint64_t offset, hash;
+};
+
+ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer) {
+    zn_ctx *ctx;
+    if (writer == NULL) return;
+    ctx = writer->ctx;
+    if (writer->file.file != NULL) (void)zni_replace_end(&writer->file, 0);
+    zni_free(ctx, writer->records);
+    zni_free(ctx, writer->classes.chars);
+    zni_free(ctx, writer->names.chars);
+    zni_free(ctx, writer);
+}
+static zn_result zni_pack_writer_begin(zn_pack_writer *w, const char *path, const char *const *names, int classes) {
+    unsigned char header[ZNI_PACK_HEADER];
+    const char *fault = classes < 1 || classes > ZN_MAX_CLASSES ? "the number of classes is impossible" : zni_pack_names_fault(names, classes);
+    int i;
+    if (fault != NULL) return zni_fail(w->ctx, ZN_ERROR_ARGUMENT, "%s: cannot pack: %s", path, fault);
+    for (i = 0; i < classes; ++i) zni_text_append(&w->classes, names[i], strlen(names[i]) + 1);
+    if (w->classes.failed) return w->ctx->code;
+    if (zni_replace_begin(&w->file, w->ctx, path) != ZN_OK) return w->ctx->code;
+    memset(header, 0, sizeof header); /* the true one is written last */
+    zni_replace_write(&w->file, header, sizeof header);
+    w->offset = ZNI_PACK_HEADER;
+    return w->ctx->code;
+}
+ZN_API zn_result zn_pack_writer_create(zn_ctx *ctx, const char *path, const char *const *class_names, int classes,
+                                       zn_pack_writer **out_writer) {
+    zn_pack_writer *w;
+    if (out_writer != NULL) *out_writer = NULL;
+    if (ctx == NULL || path == NULL || class_names == NULL || out_writer == NULL)
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_writer_create: NULL was passed");
+    if (ctx->code != ZN_OK) return ctx->code;
+    w = ZNI_NEW_ZERO(ctx, zn_pack_writer, 1);
+    if (w == NULL) return ctx->code;
+    w->ctx = w->classes.ctx = w->names.ctx = ctx;
+    w->class_count = classes;
+    w->hash = ZN_FNV_START;
+    if (zni_pack_writer_begin(w, path, class_names, classes) == ZN_OK) {
+        *out_writer = w;
+        return ZN_OK;
+    }
+    zn_pack_writer_destroy(w);
+    return ctx->code;
+}
+ZN_API zn_result zn_pack_writer_add(zn_pack_writer *writer, const zn_pack_info *image) {
+    zni_pack_record r;
+    const char *fault;
+    void *items;
+    if (writer == NULL || image == NULL) return ZN_ERROR_ARGUMENT;
+    if (writer->ctx->code != ZN_OK) return writer->ctx->code;
+    memset(&r, 0, sizeof r);
+    r.offset = writer->offset;
+    r.size = image->bytes == NULL ? 0 : image->size;
+    r.label = (uint16_t)(image->label < 0 || image->label >= writer->class_count ? UINT16_MAX : image->label);
+    r.split = (uint8_t)((unsigned)image->split > 1 ? 2 : image->split);
+    r.encoding = (uint8_t)((unsigned)image->encoding > 1 ? 2 : image->encoding);
+    r.stored_width = (uint32_t)image->stored_width; /* negative numbers become too large ones, and are refused */
+    r.stored_height = (uint32_t)image->stored_height;
+    r.x = (uint32_t)image->x;
+    r.y = (uint32_t)image->y;
+    r.width = (uint32_t)image->width;
+    r.height = (uint32_t)image->height;
+    fault = zni_pack_record_fault(&r, writer->class_count);
+    if (fault == NULL && image->source == NULL) fault = "it has no source name";
+    if (fault == NULL && (writer->images >= UINT32_MAX || writer->names.length > UINT32_MAX - 65536u)) fault = "the pack is full";
+    if (writer->finished) fault = "the pack is finished";
+    if (fault != NULL)
+        return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "cannot pack image %lu (%s): %s", (unsigned long)writer->images,
+                        image->source != NULL ? image->source : "", fault);
+    items = writer->records;
+    if (!zni_grow(writer->ctx, &items, &writer->capacity, writer->images + 1, sizeof *writer->records)) return writer->ctx->code;
+    writer->records = (zni_pack_record *)items;
+    r.name = (uint32_t)writer->names.length;
+    r.checksum = zn_fnv1a64(image->bytes, image->size, ZN_FNV_START);
+    zni_text_append(&writer->names, image->source, strlen(image->source) + 1);
+    zni_replace_write(&writer->file, image->bytes, image->size);
+    if (writer->ctx->code != ZN_OK) return writer->ctx->code;
+    writer->records[writer->images++] = r;
+    writer->offset += r.size;
+    writer->hash = zni_pack_hash_record(writer->hash, &r);
+    return ZN_OK;
+}
+/* Writes a part of the index and adds it to its checksum and size. */
+static void zni_pack_writer_index(zn_pack_writer *w, const void *bytes, size_t size, uint64_t *sum, uint64_t *total) {
+    zni_replace_write(&w->file, bytes, size);
+    *sum = zn_fnv1a64(bytes, size, *sum);
+    *total += size;
+}
+ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_hash) {
+    unsigned char header[ZNI_PACK_HEADER], record[ZNI_PACK_RECORD];
+    uint64_t sum = ZN_FNV_START, size = 0;
+    size_t i;
+    if (writer == NULL || writer->finished) return ZN_ERROR_ARGUMENT;
+    if (writer->ctx->code != ZN_OK) return writer->ctx->code;
+    if (writer->images == 0) return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "%s: cannot pack: there are no images", writer->file.path);
+    zni_put_le(header, writer->classes.length, 4);
+    zni_pack_writer_index(writer, header, 4, &sum, &size);
+    zni_pack_writer_index(writer, writer->classes.chars, writer->classes.length, &sum, &size);
+    for (i = 0; i < writer->images; ++i) {
+        zni_pack_record_write(&writer->records[i], record);
+        zni_pack_writer_index(writer, record, sizeof record, &sum, &size);
+    }
+    zni_pack_writer_index(writer, writer->names.chars, writer->names.length, &sum, &size);
+    writer->hash = zn_fnv1a64(writer->classes.chars, writer->classes.length, writer->hash);
+    memcpy(header, zni_pack_magic, 8);
+    zni_put_le(header + 8, ZNI_PACK_VERSION, 4);
+    zni_put_le(header + 12, (uint64_t)writer->class_count, 4);
+    zni_put_le(header + 16, writer->images, 8);
+    zni_put_le(header + 24, writer->offset, 8);
+    zni_put_le(header + 32, size, 8);
+    zni_put_le(header + 40, sum, 8);
+    zni_put_le(header + 48, writer->hash, 8);
+    zni_put_le(header + 56, zn_fnv1a64(header, 56, ZN_FNV_START), 8);
+    if (!writer->file.failed && fseek(writer->file.file, 0, SEEK_SET) != 0) {
+        writer->file.failed = 1;
+        zni_fail(writer->ctx, ZN_ERROR_FILE, "%s: cannot write: %s", writer->file.path, strerror(errno));
+    }
+    zni_replace_write(&writer->file, header, sizeof header);
+    writer->finished = 1;
+    if (out_hash != NULL) *out_hash = writer->hash;
+    return zni_replace_end(&writer->file, 1);
+}
 
 /* ==================================================================================================================
    IMPL-TRAIN  optimisers, schedule, trainer

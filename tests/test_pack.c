@@ -1,0 +1,278 @@
+/* test_pack.c - the pack file: what is written is read back, and whatever was damaged is refused with a reason. */
+#define ZENNET_IMPLEMENTATION
+#include "zennet.h"
+
+#include "check.h"
+
+enum { IMAGES = 9, SIDE = 4, PIXELS = SIDE * SIDE * 3 };
+
+/* Files beside the test programs. */
+static char pack_path[512], other_path[512], missing_folder[512];
+
+static const char *const class_names[3] = {"zero", "one", "two words"};
+
+/* An allocator that fails at call number fail_at (counted from 1); outstanding tells leaks. */
+typedef struct counting {
+    long calls, fail_at, outstanding;
+} counting;
+static void *counting_malloc(size_t bytes, void *user) {
+    counting *c = (counting *)user;
+    void *memory = ++c->calls == c->fail_at ? NULL : malloc(bytes);
+    if (memory != NULL) ++c->outstanding;
+    return memory;
+}
+static void counting_free(void *memory, void *user) {
+    if (memory != NULL) --((counting *)user)->outstanding;
+    free(memory);
+}
+static zn_ctx *counted_context(counting *c, long fail_at) {
+    zn_ctx_opts o = zn_ctx_opts_default();
+    zn_ctx *ctx = NULL;
+    memset(c, 0, sizeof *c);
+    c->fail_at = fail_at;
+    o.malloc_fn = counting_malloc;
+    o.free_fn = counting_free;
+    o.user = c;
+    return zn_ctx_create(&o, &ctx) == ZN_OK ? ctx : NULL;
+}
+
+/* Image i: pixels, or for every third a "file" with a box in it. */
+static void image_number(int i, unsigned char *pixels, char *name, zn_pack_info *out) {
+    int j;
+    memset(out, 0, sizeof *out);
+    for (j = 0; j < PIXELS; ++j) pixels[j] = (unsigned char)(i * 31 + j * 7);
+    sprintf(name, "folder/image_%d.jpg", i);
+    out->bytes = pixels;
+    out->size = i % 3 == 2 ? (size_t)(10 + i) : (size_t)PIXELS;
+    out->encoding = i % 3 == 2 ? ZN_ENCODING_FILE : ZN_ENCODING_RGB;
+    out->split = i % 4 == 3 ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN;
+    out->label = i % 3;
+    out->stored_width = out->stored_height = out->width = out->height = SIDE;
+    if (i % 3 == 2) {
+        out->x = 1;
+        out->width = 2;
+    }
+    out->source = name;
+}
+static zn_result write_pack(zn_ctx *ctx, const char *path, uint64_t *out_hash) {
+    zn_pack_writer *w = NULL;
+    unsigned char pixels[PIXELS];
+    char name[32];
+    zn_pack_info info;
+    zn_result result = zn_pack_writer_create(ctx, path, class_names, 3, &w);
+    int i;
+    for (i = 0; i < IMAGES && result == ZN_OK; ++i) {
+        image_number(i, pixels, name, &info);
+        result = zn_pack_writer_add(w, &info);
+    }
+    if (result == ZN_OK) result = zn_pack_writer_finish(w, out_hash);
+    zn_pack_writer_destroy(w);
+    return result;
+}
+
+static int decode_box(const zn_pack_info *image, unsigned char *rgb, void *user) {
+    memset(rgb, image->bytes[0], (size_t)(image->width * image->height * 3));
+    return *(int *)user;
+}
+
+static void test_round_trip(zn_ctx *ctx) {
+    zn_pack *pack = NULL;
+    uint64_t hash = 0, again = 1;
+    unsigned char pixels[PIXELS], rgb[PIXELS];
+    char name[32];
+    zn_pack_info want, got;
+    size_t next[2] = {0, 0};
+    int i, verdict = 0;
+    CHECK(write_pack(ctx, pack_path, &hash) == ZN_OK);
+    CHECK(write_pack(ctx, pack_path, &again) == ZN_OK && again == hash);
+    CHECK(zn_pack_open(ctx, pack_path, &pack) == ZN_OK);
+    CHECK(zn_pack_hash(pack) == hash);
+    CHECK(zn_pack_classes(pack) == 3 && strcmp(zn_pack_class_name(pack, 2), "two words") == 0);
+    CHECK(zn_pack_class_name(pack, 3) == NULL && zn_pack_class_name(pack, -1) == NULL);
+    CHECK(zn_pack_count(pack, ZN_SPLIT_TRAIN) == 7 && zn_pack_count(pack, ZN_SPLIT_TEST) == 2);
+    CHECK(zn_pack_class_count(pack, ZN_SPLIT_TRAIN, 0) == 2 && zn_pack_class_count(pack, ZN_SPLIT_TEST, 0) == 1);
+    for (i = 0; i < IMAGES; ++i) {
+        image_number(i, pixels, name, &want);
+        CHECK(zn_pack_image(pack, want.split, next[want.split]++, &got) == ZN_OK);
+        CHECK(got.size == want.size && memcmp(got.bytes, want.bytes, got.size) == 0);
+        CHECK(got.label == want.label && got.split == want.split && got.encoding == want.encoding && strcmp(got.source, want.source) == 0);
+        CHECK(got.x == want.x && got.width == want.width && got.height == want.height && got.stored_width == want.stored_width);
+    }
+    CHECK(zn_pack_image(pack, ZN_SPLIT_TEST, 2, &got) == ZN_ERROR_ARGUMENT);
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 0, rgb) == ZN_OK && rgb[1] == 7);
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_ERROR_UNSUPPORTED);
+    zn_pack_set_decoder(pack, decode_box, &verdict);
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_OK && rgb[0] == 62);
+    verdict = 1;
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_ERROR_FORMAT);
+    CHECK(zn_pack_check(pack) == ZN_OK && zn_pack_verify(pack) == ZN_OK);
+    zn_pack_close(pack);
+    zn_pack_close(NULL);
+}
+
+static void refused(zn_ctx *ctx, zn_result result, zn_result want, const char *why) {
+    CHECK_FOR(result == want, why);
+    CHECK_HOLDS(zn_error_text(ctx), why);
+    zn_error_clear(ctx);
+}
+static void test_writer_refuses(zn_ctx *ctx) {
+    static const char *const twins[2] = {"a", "a"}, *const odd[2] = {"a", "b\n"}, *const none[1] = {""};
+    zn_pack_writer *w = NULL;
+    unsigned char pixels[PIXELS];
+    char name[32];
+    zn_pack_info info;
+    refused(ctx, zn_pack_writer_create(ctx, other_path, twins, 2, &w), ZN_ERROR_ARGUMENT, "two classes have one name");
+    refused(ctx, zn_pack_writer_create(ctx, other_path, odd, 2, &w), ZN_ERROR_ARGUMENT, "control characters");
+    refused(ctx, zn_pack_writer_create(ctx, other_path, none, 1, &w), ZN_ERROR_ARGUMENT, "is empty");
+    refused(ctx, zn_pack_writer_create(ctx, other_path, twins, 0, &w), ZN_ERROR_ARGUMENT, "number of classes");
+    refused(ctx, zn_pack_writer_create(ctx, missing_folder, class_names, 3, &w), ZN_ERROR_FILE, "cannot write");
+    CHECK(zn_pack_writer_create(ctx, other_path, class_names, 3, &w) == ZN_OK);
+    image_number(0, pixels, name, &info);
+    info.label = 3;
+    refused(ctx, zn_pack_writer_add(w, &info), ZN_ERROR_ARGUMENT, "label");
+    info.label = -1;
+    refused(ctx, zn_pack_writer_add(w, &info), ZN_ERROR_ARGUMENT, "label");
+    image_number(0, pixels, name, &info);
+    info.size -= 1;
+    refused(ctx, zn_pack_writer_add(w, &info), ZN_ERROR_ARGUMENT, "size is not that of its pixels");
+    image_number(2, pixels, name, &info);
+    info.width = SIDE;
+    refused(ctx, zn_pack_writer_add(w, &info), ZN_ERROR_ARGUMENT, "box leaves");
+    refused(ctx, zn_pack_writer_finish(w, NULL), ZN_ERROR_ARGUMENT, "no images");
+    zn_pack_writer_destroy(w);
+}
+
+static unsigned char *whole_file(const char *path, size_t *out_size) {
+    FILE *file = fopen(path, "rb");
+    unsigned char *bytes = (unsigned char *)malloc(1 << 16);
+    *out_size = file == NULL || bytes == NULL ? 0 : fread(bytes, 1, 1 << 16, file);
+    if (file != NULL) fclose(file);
+    return bytes;
+}
+static void put_file(const char *path, const unsigned char *bytes, size_t size) {
+    FILE *file = fopen(path, "wb");
+    CHECK(file != NULL && fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
+}
+static zn_result open_bytes(zn_ctx *ctx, const unsigned char *bytes, size_t size, int verify) {
+    zn_pack *pack = NULL;
+    zn_result result;
+    put_file(other_path, bytes, size);
+    result = zn_pack_open(ctx, other_path, &pack);
+    if (result == ZN_OK && verify) result = zn_pack_verify(pack);
+    if (result != ZN_OK) CHECK(strlen(zn_error_text(ctx)) > 10);
+    zn_pack_close(pack);
+    zn_error_clear(ctx);
+    return result;
+}
+/* Makes the checksums right again, so that a changed number is judged by itself. */
+static void repair(unsigned char *bytes, size_t size) {
+    size_t index = (size_t)zni_get_le(bytes + 24, 8);
+    if (index <= size) zni_put_le(bytes + 40, zn_fnv1a64(bytes + index, size - index, ZN_FNV_START), 8);
+    zni_put_le(bytes + 56, zn_fnv1a64(bytes, 56, ZN_FNV_START), 8);
+}
+static void test_damage(zn_ctx *ctx) {
+    size_t size, i;
+    unsigned char *bytes = whole_file(pack_path, &size), *copy = (unsigned char *)malloc(size);
+    zn_rng rng = zn_rng_seed(1);
+    CHECK(bytes != NULL && copy != NULL && size > 600);
+    for (i = 0; i < size; ++i) CHECK(open_bytes(ctx, bytes, i, 1) != ZN_OK); /* every length */
+    for (i = 0; i < size; ++i) {                                              /* every byte */
+        memcpy(copy, bytes, size);
+        copy[i] = (unsigned char)(copy[i] ^ (1 + zn_rng_below(&rng, 255)));
+        CHECK(open_bytes(ctx, copy, size, 1) != ZN_OK);
+    }
+    for (i = 0; i < 3000; ++i) { /* with checksums that are right: never a crash, whatever the verdict */
+        int changes = 1 + (int)zn_rng_below(&rng, 4);
+        memcpy(copy, bytes, size);
+        while (changes-- > 0) {
+            size_t at = zn_rng_below(&rng, 3) == 0 ? 8 + (size_t)zn_rng_below(&rng, 32) : (size_t)zni_get_le(bytes + 24, 8) + (size_t)zn_rng_below(&rng, size - zni_get_le(bytes + 24, 8));
+            copy[at] = (unsigned char)zn_rng_next(&rng);
+        }
+        repair(copy, size);
+        (void)open_bytes(ctx, copy, size, 1);
+    }
+    free(bytes);
+    free(copy);
+}
+static void test_not_packs(zn_ctx *ctx) {
+    zn_pack *pack = NULL;
+    refused(ctx, zn_pack_open(ctx, missing_folder, &pack), ZN_ERROR_FILE, "cannot open");
+    put_file(other_path, (const unsigned char *)"", 0);
+    refused(ctx, zn_pack_open(ctx, other_path, &pack), ZN_ERROR_FORMAT, "ZENPACK1");
+    CHECK(zn_pack_open(ctx, ".", &pack) != ZN_OK && pack == NULL);
+    zn_error_clear(ctx);
+    CHECK(zn_pack_count(NULL, ZN_SPLIT_TRAIN) == 0 && zn_pack_classes(NULL) == 0 && zn_pack_check(NULL) == ZN_ERROR_ARGUMENT);
+}
+/* A file of more than the 64 MB that are copied is mapped; changing it must be noticed. */
+static void test_changed_while_mapped(zn_ctx *ctx) {
+    enum { BIG = 3000 };
+    size_t bytes = (size_t)BIG * BIG * 3;
+    unsigned char *pixels = (unsigned char *)malloc(bytes), *rgb = (unsigned char *)malloc(bytes);
+    zn_pack_writer *w = NULL;
+    zn_pack *pack = NULL;
+    zn_pack_info info;
+    char name[32];
+    int i;
+    CHECK(pixels != NULL && rgb != NULL);
+    memset(pixels, 9, bytes);
+    image_number(0, rgb, name, &info);
+    info.bytes = pixels;
+    info.size = bytes;
+    info.stored_width = info.stored_height = info.width = info.height = BIG;
+    CHECK(zn_pack_writer_create(ctx, other_path, class_names, 3, &w) == ZN_OK);
+    for (i = 0; i < 3; ++i) CHECK(zn_pack_writer_add(w, &info) == ZN_OK);
+    CHECK(zn_pack_writer_finish(w, NULL) == ZN_OK);
+    zn_pack_writer_destroy(w);
+    CHECK(zn_pack_open(ctx, other_path, &pack) == ZN_OK);
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_OK && rgb[bytes - 1] == 9);
+    if (pack != NULL && pack->file.mapped) {
+        put_file(other_path, pixels, 1000); /* cut short in place */
+        CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_ERROR_FILE);
+        refused(ctx, zn_pack_verify(pack), ZN_ERROR_FILE, "changed or truncated");
+    } else {
+        check_skip("files are not mapped on this system");
+    }
+    zn_pack_close(pack);
+    free(pixels);
+    free(rgb);
+}
+
+/* Write and open with the n-th allocation failing, until nothing fails any more. */
+static void test_memory(void) {
+    long n, failures = 0;
+    for (n = 2; n < 200; ++n) {
+        counting c;
+        zn_ctx *ctx = counted_context(&c, n);
+        zn_pack *pack = NULL;
+        zn_result result = write_pack(ctx, other_path, NULL);
+        if (result == ZN_OK) result = zn_pack_open(ctx, other_path, &pack);
+        if (result == ZN_OK) result = zn_pack_verify(pack);
+        CHECK(result == ZN_OK || result == ZN_ERROR_MEMORY);
+        failures += result != ZN_OK;
+        zn_pack_close(pack);
+        zn_ctx_destroy(ctx);
+        CHECK(c.outstanding == 0);
+        if (c.calls < n) break;
+    }
+    CHECK(failures > 10 && n < 200);
+}
+
+int main(void) {
+    const char *build = getenv("BUILD");
+    zn_ctx *ctx = NULL;
+    if (build == NULL) build = "build";
+    snprintf(pack_path, sizeof pack_path, "%s/tests/test_pack.zpack", build);
+    snprintf(other_path, sizeof other_path, "%s/tests/test_pack_damaged.zpack", build);
+    snprintf(missing_folder, sizeof missing_folder, "%s/tests/no such folder/x", build);
+    if (zn_ctx_create(NULL, &ctx) != ZN_OK) return 1;
+    test_round_trip(ctx);
+    test_writer_refuses(ctx);
+    test_damage(ctx);
+    test_not_packs(ctx);
+    test_changed_while_mapped(ctx);
+    test_memory();
+    zn_ctx_destroy(ctx);
+    remove(pack_path);
+    remove(other_path);
+    return check_done();
+}
