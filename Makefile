@@ -40,8 +40,9 @@ test: all ## build and run every test; the last line is the sum
 # The same suite built in other ways; the long golden files run in the plain build only.
 VARIANT = $(MAKE) --no-print-directory test GOLDEN_SHARED=no
 export GOLDEN_SHARED
+ASAN = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
 test-asan: ## the tests with gcc's address and undefined-behaviour sanitizers
-	+@$(VARIANT) CC=gcc BUILD=build/asan CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	+@$(VARIANT) CC=gcc BUILD=build/asan CFLAGS="$(ASAN)"
 test-clang: ## the tests built by clang
 	+@if command -v clang >/dev/null; then $(VARIANT) CC=clang BUILD=build/clang; else echo "skipped: no clang here"; echo "0 passed, 0 failed"; fi
 test-noomp: ## the tests without OpenMP
@@ -52,10 +53,15 @@ test-m32: ## the tests as 32-bit programs, where the compiler can
 	+@if echo '#include <math.h>' | $(CC) -m32 -x c -E - >/dev/null 2>&1 && echo 'int main(void){return 0;}' | $(CC) -m32 -x c - -o /dev/null 2>/dev/null; \
 	then $(VARIANT) CC="$(CC) -m32 -msse2 -mfpmath=sse" BUILD=build/m32; else echo "skipped: $(CC) -m32 does not build here"; echo "0 passed, 0 failed"; fi
 
+FUZZ_SECONDS = 60
+fuzz: ## damaged files into every reader, under the sanitizers, for FUZZ_SECONDS
+	+@$(MAKE) --no-print-directory CC=gcc BUILD=build/asan CFLAGS="$(ASAN)" build/asan/tests/fuzz
+	build/asan/tests/fuzz --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt)
+
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test test-asan test-clang test-noomp test-cxx test-m32 help clean
+.PHONY: all test test-asan test-clang test-noomp test-cxx test-m32 fuzz help clean
