@@ -703,6 +703,11 @@ static char *zni_copy_text(zn_ctx *ctx, const char *text) {
     return copy;
 }
 
+/* ASCII whatever the locale. */
+ZNI_INLINE int zni_is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
+ZNI_INLINE int zni_is_digit(char c) { return c >= '0' && c <= '9'; }
+ZNI_INLINE int zni_is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
+
 ZN_API zn_ctx_opts zn_ctx_opts_default(void) {
     zn_ctx_opts opts;
     memset(&opts, 0, sizeof opts);
@@ -982,15 +987,1560 @@ ZN_API void zn_fill(zn_real *values, const char *name, uint64_t seed, size_t cou
 
 /* ==================================================================================================================
    IMPL-KERNELS  the loops where the time goes
+   ------------------------------------------------------------------------------------------------------------------
+   Plain loops over rows; threads share planes or channels, each value is written by one thread and summed in a fixed
+   order, so results do not depend on how many there are.
    ================================================================================================================== */
+
+/* ---- convolution, plain: the definition that every faster kernel is tested against ---- */
+typedef struct zni_conv_shape { /* x n c h w, weights o c/groups k k, y n o oh ow */
+    int n, c, h, w, o, k, stride, padding, groups, oh, ow;
+} zni_conv_shape;
+
+/* Output positions [*first, *last) whose tap `tap` of the kernel falls inside a row (or column) of `size` values. */
+static void zni_conv_range(int size, int out, int tap, int stride, int padding, int *first, int *last) {
+    int low = padding - tap, high = size - 1 + padding - tap; /* low <= stride * i <= high */
+    *first = low > 0 ? (low + stride - 1) / stride : 0;
+    *last = high < 0 ? 0 : high / stride + 1;
+    if (*last > out) *last = out;
+    if (*first > *last) *first = *last;
+}
+
+/* One tap between an input plane and an output plane: forward y += t * x, for the data's gradient dx += t * dy. Rows
+   are the inner loops, so that compilers vectorise them. */
+enum { ZNI_TAP_FORWARD, ZNI_TAP_DATA };
+static void zni_conv_tap(const zni_conv_shape *s, int mode, int ki, int kj, zn_real t, zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from) {
+    int i, j, i0, i1, j0, j1;
+    zni_conv_range(s->h, s->oh, ki, s->stride, s->padding, &i0, &i1);
+    zni_conv_range(s->w, s->ow, kj, s->stride, s->padding, &j0, &j1);
+    for (i = i0; i < i1; ++i) {
+        ptrdiff_t in = (ptrdiff_t)(i * s->stride + ki - s->padding) * s->w + (j0 * s->stride + kj - s->padding), out = (ptrdiff_t)i * s->ow + j0;
+        zn_real *ZNI_RESTRICT a = to + (mode == ZNI_TAP_FORWARD ? out : in);
+        const zn_real *ZNI_RESTRICT b = from + (mode == ZNI_TAP_FORWARD ? in : out);
+        int count = j1 - j0, stride = s->stride;
+        if (stride == 1)
+            for (j = 0; j < count; ++j) a[j] += t * b[j];
+        else if (mode == ZNI_TAP_FORWARD)
+            for (j = 0; j < count; ++j) a[j] += t * b[(ptrdiff_t)j * stride];
+        else
+            for (j = 0; j < count; ++j) a[(ptrdiff_t)j * stride] += t * b[j];
+    }
+}
+/* Sum of dy * x over one tap; eight partial sums in a fixed order, in double across rows. */
+static double zni_conv_tap_sum(const zni_conv_shape *s, int ki, int kj, const zn_real *x, const zn_real *dy) {
+    int i, j, l, i0, i1, j0, j1;
+    double sum = 0.0;
+    zni_conv_range(s->h, s->oh, ki, s->stride, s->padding, &i0, &i1);
+    zni_conv_range(s->w, s->ow, kj, s->stride, s->padding, &j0, &j1);
+    for (i = i0; i < i1; ++i) {
+        const zn_real *a = x + (ptrdiff_t)(i * s->stride + ki - s->padding) * s->w + (j0 * s->stride + kj - s->padding), *b = dy + (ptrdiff_t)i * s->ow + j0;
+        zn_real part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        int count = j1 - j0;
+        if (s->stride == 1)
+            for (j = 0; j + 8 <= count; j += 8)
+                for (l = 0; l < 8; ++l) part[l] += a[j + l] * b[j + l];
+        else
+            for (j = 0; j + 8 <= count; j += 8)
+                for (l = 0; l < 8; ++l) part[l] += a[(ptrdiff_t)(j + l) * s->stride] * b[j + l];
+        for (; j < count; ++j) part[0] += a[(ptrdiff_t)j * s->stride] * b[j];
+        sum += (double)((part[0] + part[4]) + (part[1] + part[5])) + (double)((part[2] + part[6]) + (part[3] + part[7]));
+    }
+    return sum;
+}
+
+#define ZNI_CONV_PARALLEL 65536.0 /* multiply-adds below which one thread is enough */
+ZNI_INLINE double zni_conv_work(const zni_conv_shape *s) {
+    return (double)s->n * s->o * s->oh * s->ow * (s->c / s->groups) * s->k * s->k;
+}
+
+/* y = w * x + bias. Parallel over output planes, each written by one thread. */
+static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
+    int per = s->c / s->groups, outs = s->o / s->groups, planes = s->n * s->o, plane;
+    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
+    (void)ctx;
+    ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
+    for (plane = 0; plane < planes; ++plane) {
+        int n = plane / s->o, o = plane % s->o, c, tap;
+        zn_real *to = y + (size_t)plane * out;
+        const zn_real *from = x + ((size_t)n * (size_t)s->c + (size_t)(o / outs * per)) * in, *weights = w + (size_t)o * (size_t)(per * s->k * s->k);
+        size_t i;
+        for (i = 0; i < out; ++i) to[i] = bias != NULL ? bias[o] : 0;
+        for (c = 0; c < per; ++c)
+            for (tap = 0; tap < s->k * s->k; ++tap) zni_conv_tap(s, ZNI_TAP_FORWARD, tap / s->k, tap % s->k, weights[c * s->k * s->k + tap], to, from + (size_t)c * in);
+    }
+    return ZN_OK;
+}
+/* dx (+)= w^T * dy. Parallel over input planes. */
+static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+    int per = s->c / s->groups, outs = s->o / s->groups, planes = s->n * s->c, plane;
+    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
+    (void)ctx;
+    ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
+    for (plane = 0; plane < planes; ++plane) {
+        int n = plane / s->c, c = plane % s->c, o, tap, group = c / per;
+        zn_real *to = dx + (size_t)plane * in;
+        if (!add) memset(to, 0, in * sizeof(zn_real));
+        for (o = group * outs; o < (group + 1) * outs; ++o) {
+            const zn_real *weights = w + ((size_t)o * (size_t)per + (size_t)(c % per)) * (size_t)(s->k * s->k);
+            for (tap = 0; tap < s->k * s->k; ++tap)
+                zni_conv_tap(s, ZNI_TAP_DATA, tap / s->k, tap % s->k, weights[tap], to, dy + ((size_t)n * (size_t)s->o + (size_t)o) * out);
+        }
+    }
+    return ZN_OK;
+}
+/* dw += dy * x^T, dbias += sum of dy; either may be NULL. Parallel over output channels, the batch in order. */
+static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
+    int per = s->c / s->groups, outs = s->o / s->groups, o;
+    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
+    (void)ctx;
+    ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
+    for (o = 0; o < s->o; ++o) {
+        int n, c, tap, taps = s->k * s->k;
+        double bias = 0.0;
+        for (c = 0; dw != NULL && c < per; ++c)
+            for (tap = 0; tap < taps; ++tap) {
+                double sum = 0.0;
+                for (n = 0; n < s->n; ++n)
+                    sum += zni_conv_tap_sum(s, tap / s->k, tap % s->k, x + ((size_t)n * (size_t)s->c + (size_t)(o / outs * per + c)) * in,
+                                            dy + ((size_t)n * (size_t)s->o + (size_t)o) * out);
+                dw[((size_t)o * (size_t)per + (size_t)c) * (size_t)taps + (size_t)tap] += (zn_real)sum;
+            }
+        for (n = 0; dbias != NULL && n < s->n; ++n) {
+            const zn_real *plane = dy + ((size_t)n * (size_t)s->o + (size_t)o) * out;
+            size_t i;
+            for (i = 0; i < out; ++i) bias += (double)plane[i];
+        }
+        if (dbias != NULL) dbias[o] += (zn_real)bias;
+    }
+    return ZN_OK;
+}
 
 /* ==================================================================================================================
    IMPL-TENSOR  tensors
    ================================================================================================================== */
 
+/* A tensor is a header and a block of reals. Created tensors hang in ctx->tensors, results in ctx->tape, newest first,
+   which is the order that the backward walk needs. Buffers of results go back to a small cache in the context, because
+   the next training step asks for the same sizes: fresh pages from the system would cost more than the arithmetic. */
+#define ZNI_MAX_INPUTS 8
+
+struct zn_tensor {
+    zn_ctx *ctx;
+    zn_shape shape;
+    size_t count;
+    zn_real *data, *grad;
+    int created;     /* in ctx->tensors, lives until destroyed; otherwise a result on the tape */
+    int trainable;   /* created tensors: a gradient is kept for the user */
+    int needs_grad;  /* trainable, or computed from something trainable */
+    int borrowed;    /* data and grad point into a network's block, or data into another tensor */
+    int decay;       /* weight decay applies: weights of convolutions and linear layers */
+    int internal;    /* a network's intermediate result: its data may go as soon as backward has passed it */
+    int op;          /* row of zni_ops, -1 for none */
+    zn_tensor *in[ZNI_MAX_INPUTS];
+    int ints[4];
+    double reals[2];
+    zn_real *saved;  /* what backward needs besides inputs and output */
+    char *name;
+    struct zn_tensor *next;
+};
+
+typedef struct zni_cached_block { /* written into the freed buffer itself */
+    struct zni_cached_block *next;
+} zni_cached_block;
+
+static size_t zni_buffer_bytes(const void *memory) { /* of a zni_alloc result */
+    union { const void *in; const unsigned char *out; } p;
+    zni_block_header header;
+    p.in = memory;
+    memcpy(&header, p.out - sizeof header, sizeof header);
+    return header.bytes;
+}
+static void zni_cache_flush(zn_ctx *ctx) {
+    while (ctx->cache != NULL) {
+        zni_cached_block *block = ctx->cache;
+        ctx->cache = block->next;
+        zni_free(ctx, block);
+    }
+}
+/* Smallest cached buffer that fits and wastes at most an eighth, or fresh memory. */
+static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
+    zni_cached_block **at, **best = NULL;
+    if (bytes < sizeof(zni_cached_block)) bytes = sizeof(zni_cached_block);
+    for (at = &ctx->cache; *at != NULL; at = &(*at)->next) {
+        size_t have = zni_buffer_bytes(*at);
+        if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
+    }
+    if (best != NULL) {
+        zni_cached_block *block = *best;
+        *best = block->next;
+        return block;
+    }
+    return zni_alloc(ctx, bytes);
+}
+static void zni_buffer_give(zn_ctx *ctx, void *memory) {
+    zni_cached_block *block = (zni_cached_block *)memory;
+    if (memory == NULL) return;
+    block->next = ctx->cache;
+    ctx->cache = block;
+}
+static zn_real *zni_reals_take(zn_ctx *ctx, size_t count) { return (zn_real *)zni_buffer_take(ctx, zni_size_mul(count, sizeof(zn_real))); }
+
+static zn_shape zni_shape(int dims, int a, int b, int c, int d) {
+    zn_shape s;
+    s.dims = dims;
+    s.n[0] = a;
+    s.n[1] = b;
+    s.n[2] = c;
+    s.n[3] = d;
+    return s;
+}
+ZN_API zn_shape zn_shape1(int a) { return zni_shape(1, a, 1, 1, 1); }
+ZN_API zn_shape zn_shape2(int a, int b) { return zni_shape(2, a, b, 1, 1); }
+ZN_API zn_shape zn_shape3(int a, int b, int c) { return zni_shape(3, a, b, c, 1); }
+ZN_API zn_shape zn_shape4(int n, int c, int h, int w) { return zni_shape(4, n, c, h, w); }
+
+/* Number of values, 0 for a shape that cannot be. */
+static size_t zni_shape_count(zn_shape s) {
+    size_t count = 1;
+    int i;
+    if (s.dims < 1 || s.dims > ZN_MAX_DIMS) return 0;
+    for (i = 0; i < s.dims; ++i) {
+        if (s.n[i] < 1) return 0;
+        count = zni_size_mul(count, (size_t)s.n[i]);
+    }
+    return count > SIZE_MAX / sizeof(zn_real) / 4 ? 0 : count;
+}
+static int zni_shape_equal(zn_shape a, zn_shape b) {
+    return a.dims == b.dims && a.n[0] == b.n[0] && a.n[1] == b.n[1] && a.n[2] == b.n[2] && a.n[3] == b.n[3];
+}
+/* "2x3x8x8" for messages. */
+static const char *zni_shape_text(zn_shape s, char text[64]) {
+    snprintf(text, 64, s.dims == 1 ? "%d" : s.dims == 2 ? "%dx%d" : s.dims == 3 ? "%dx%dx%d" : "%dx%dx%dx%d", s.n[0], s.n[1], s.n[2], s.n[3]);
+    return text;
+}
+
+/* A header without data on no list. */
+static zn_tensor *zni_tensor_header(zn_ctx *ctx, zn_shape shape) {
+    zn_tensor *t;
+    size_t count = zni_shape_count(shape);
+    int i;
+    if (ctx->code != ZN_OK) return NULL;
+    if (count == 0) {
+        char text[64];
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "a tensor of shape %s cannot be", zni_shape_text(shape, text));
+        return NULL;
+    }
+    t = (zn_tensor *)zni_buffer_take(ctx, sizeof *t);
+    if (t == NULL) return NULL;
+    memset(t, 0, sizeof *t);
+    for (i = shape.dims; i < ZN_MAX_DIMS; ++i) shape.n[i] = 1;
+    t->ctx = ctx;
+    t->shape = shape;
+    t->count = count;
+    t->op = -1;
+    return t;
+}
+static void zni_tensor_free(zn_tensor *t) {
+    zn_ctx *ctx = t->ctx;
+    if (!t->borrowed) {
+        zni_buffer_give(ctx, t->data);
+        zni_buffer_give(ctx, t->grad);
+    }
+    zni_buffer_give(ctx, t->saved);
+    zni_buffer_give(ctx, t->name);
+    zni_buffer_give(ctx, t);
+}
+static void zni_list_free(zn_tensor **list) {
+    while (*list != NULL) {
+        zn_tensor *t = *list;
+        *list = t->next;
+        zni_tensor_free(t);
+    }
+}
+static void zni_ctx_drop_tensors(zn_ctx *ctx) {
+    zni_list_free(&ctx->tape);
+    zni_list_free(&ctx->tensors);
+    zni_cache_flush(ctx);
+}
+
+ZN_API zn_tensor *zn_tensor_create(zn_ctx *ctx, zn_shape shape) {
+    zn_tensor *t;
+    if (ctx == NULL) return NULL;
+    t = zni_tensor_header(ctx, shape);
+    if (t == NULL) return NULL;
+    t->created = 1;
+    t->data = zni_reals_take(ctx, t->count);
+    if (t->data == NULL) {
+        zni_tensor_free(t);
+        return NULL;
+    }
+    memset(t->data, 0, t->count * sizeof(zn_real));
+    t->next = ctx->tensors;
+    ctx->tensors = t;
+    return t;
+}
+ZN_API zn_tensor *zn_tensor_from(zn_ctx *ctx, zn_shape shape, const zn_real *values) {
+    zn_tensor *t = zn_tensor_create(ctx, shape);
+    if (t != NULL && values != NULL) memcpy(t->data, values, t->count * sizeof(zn_real));
+    return t;
+}
+ZN_API zn_tensor *zn_param_zeros(zn_ctx *ctx, zn_shape shape) {
+    zn_tensor *t = zn_tensor_create(ctx, shape);
+    if (t == NULL) return NULL;
+    t->grad = zni_reals_take(ctx, t->count);
+    if (t->grad == NULL) {
+        zn_tensor_destroy(t);
+        return NULL;
+    }
+    memset(t->grad, 0, t->count * sizeof(zn_real));
+    t->trainable = t->needs_grad = 1;
+    t->decay = shape.dims > 1;
+    return t;
+}
+ZN_API zn_tensor *zn_param(zn_ctx *ctx, zn_shape shape, zn_rng *rng) {
+    zn_tensor *t = zn_param_zeros(ctx, shape);
+    size_t i;
+    double bound;
+    if (t == NULL || rng == NULL) return t;
+    bound = 1.0 / sqrt((double)(t->count / (size_t)shape.n[0]));
+    for (i = 0; i < t->count; ++i) t->data[i] = (zn_real)(bound * (2.0 * zn_rng_uniform(rng) - 1.0));
+    return t;
+}
+ZN_API void zn_tensor_destroy(zn_tensor *t) {
+    zn_tensor **at;
+    if (t == NULL || !t->created) return;
+    for (at = &t->ctx->tensors; *at != NULL && *at != t;) at = &(*at)->next;
+    if (*at == t) *at = t->next;
+    zni_tensor_free(t);
+}
+ZN_API zn_shape zn_tensor_shape(const zn_tensor *t) { return t != NULL ? t->shape : zni_shape(0, 0, 0, 0, 0); }
+ZN_API size_t zn_tensor_count(const zn_tensor *t) { return t != NULL ? t->count : 0; }
+ZN_API zn_real *zn_tensor_data(zn_tensor *t) { return t != NULL ? t->data : NULL; }
+ZN_API const zn_real *zn_tensor_grad(const zn_tensor *t) { return t != NULL && t->trainable ? t->grad : NULL; }
+ZN_API const char *zn_tensor_name(const zn_tensor *t) { return t != NULL && t->name != NULL ? t->name : ""; }
+ZN_API void zn_tensor_set_trainable(zn_tensor *t, int trainable) {
+    if (t == NULL || !t->created || t->grad == NULL) return;
+    t->trainable = t->needs_grad = trainable != 0;
+}
+ZN_API int zn_tensor_trainable(const zn_tensor *t) { return t != NULL && t->trainable; }
+ZN_API double zn_tensor_value(const zn_tensor *t) { return t != NULL && t->count == 1 && t->data != NULL ? (double)t->data[0] : (double)NAN; }
+ZN_API size_t zn_memory_now(const zn_ctx *ctx) { return ctx != NULL ? ctx->bytes : 0; }
+ZN_API size_t zn_memory_peak(const zn_ctx *ctx) { return ctx != NULL ? ctx->peak_bytes : 0; }
+
 /* ==================================================================================================================
    IMPL-OPS  operation table, tape, backward, gradient checker
    ================================================================================================================== */
+
+/* An operation stands in one place: its function checks shapes and computes forward at once, its backward adds to the
+   gradients of the inputs, its check builds a small expression for the gradient checker, and one row of zni_ops at the
+   end of the section ties them together. Sums that matter run in double and in a fixed order, so results do not depend
+   on the number of threads. */
+enum {
+    ZNI_OP_CONV2D, ZNI_OP_LINEAR, ZNI_OP_BATCH_NORM, ZNI_OP_GROUP_NORM, ZNI_OP_RELU, ZNI_OP_SWISH, ZNI_OP_SIGMOID, ZNI_OP_ADD,
+    ZNI_OP_MUL, ZNI_OP_SCALE, ZNI_OP_AVG_POOL, ZNI_OP_MAX_POOL, ZNI_OP_CONCAT, ZNI_OP_SLICE, ZNI_OP_RESHAPE, ZNI_OP_SHUFFLE,
+    ZNI_OP_SHUFFLE_ATTENTION, ZNI_OP_SOFTMAX, ZNI_OP_LOG_SOFTMAX, ZNI_OP_CROSS_ENTROPY, ZNI_OP_SMOOTH_L1, ZNI_OP_SUM, ZNI_OP_MEAN
+};
+
+#define ZNI_PARALLEL_MIN 16384 /* values below which a second thread costs more than it brings */
+
+/* A result of `op` on the tape with room for data; NULL when an input is NULL. */
+static zn_tensor *zni_result_new(zn_ctx *ctx, int op, zn_shape shape, int count, zn_tensor *const *in) {
+    zn_tensor *y;
+    int i, needs_grad = 0;
+    if (ctx == NULL) return NULL;
+    for (i = 0; i < count; ++i) {
+        if (in[i] == NULL) continue;
+        if (in[i]->ctx != ctx) {
+            zni_fail(ctx, ZN_ERROR_ARGUMENT, "an operation got a tensor of another context");
+            return NULL;
+        }
+        needs_grad |= in[i]->needs_grad;
+    }
+    y = zni_tensor_header(ctx, shape);
+    if (y == NULL) return NULL;
+    y->data = zni_reals_take(ctx, y->count);
+    if (y->data == NULL) {
+        zni_tensor_free(y);
+        return NULL;
+    }
+    y->needs_grad = needs_grad && ctx->no_grad == 0;
+    y->op = y->needs_grad ? op : -1;
+    for (i = 0; i < count; ++i) y->in[i] = in[i];
+    y->next = ctx->tape;
+    ctx->tape = y;
+    return y;
+}
+static zn_tensor *zni_result1(zn_ctx *ctx, int op, zn_shape shape, zn_tensor *x) {
+    return x == NULL ? NULL : zni_result_new(ctx, op, shape, 1, &x);
+}
+/* Memory for values that backward needs; NULL drops the chain. */
+static zn_real *zni_save(zn_tensor *y, size_t count) { return y->saved = zni_reals_take(y->ctx, count); }
+
+/* The gradient of an input: NULL when none is wanted (or memory is out); *out_add tells whether to add or to set. */
+static zn_real *zni_grad(zn_tensor *x, int *out_add) {
+    *out_add = 1;
+    if (x == NULL || !x->needs_grad) return NULL;
+    if (x->grad == NULL) {
+        x->grad = zni_reals_take(x->ctx, x->count);
+        *out_add = 0;
+    }
+    return x->grad;
+}
+/* The same for small tensors that are always added to. */
+static zn_real *zni_grad_zeroed(zn_tensor *x) {
+    int add;
+    zn_real *g = zni_grad(x, &add);
+    if (g != NULL && !add) memset(g, 0, x->count * sizeof(zn_real));
+    return g;
+}
+
+static int zni_need_dims(zn_ctx *ctx, const char *op, const zn_tensor *x, int dims) {
+    char text[64];
+    if (x == NULL) return 0;
+    if (x->shape.dims == dims) return 1;
+    zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: needs %d dimensions, got shape %s", op, dims, zni_shape_text(x->shape, text));
+    return 0;
+}
+static int zni_need_count(zn_ctx *ctx, const char *op, const char *what, const zn_tensor *x, size_t count) {
+    char text[64];
+    if (x == NULL || x->count == count) return 1;
+    zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: %s has shape %s, needs %lu values", op, what, zni_shape_text(x->shape, text), (unsigned long)count);
+    return 0;
+}
+
+ZNI_INLINE double zni_sigmoid(double x) { return x >= 0.0 ? 1.0 / (1.0 + exp(-x)) : exp(x) / (1.0 + exp(x)); }
+
+/* sum of x[i] and of x[i]*y[i] over a plane, eight partial sums in double so that it vectorises in a fixed order */
+static double zni_sum(const zn_real *x, size_t count) {
+    double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    size_t i, j;
+    for (i = 0; i + 8 <= count; i += 8)
+        for (j = 0; j < 8; ++j) s[j] += (double)x[i + j];
+    for (j = 0; i < count; ++i, ++j) s[j] += (double)x[i];
+    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+}
+static double zni_dot(const zn_real *x, const zn_real *y, size_t count) {
+    double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    size_t i, j;
+    for (i = 0; i + 8 <= count; i += 8)
+        for (j = 0; j < 8; ++j) s[j] += (double)x[i + j] * (double)y[i + j];
+    for (j = 0; i < count; ++i, ++j) s[j] += (double)x[i] * (double)y[i];
+    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+}
+static double zni_sum_squares(const zn_real *x, size_t count, double mean) { /* of x - mean */
+    double s[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    size_t i, j;
+    for (i = 0; i + 8 <= count; i += 8)
+        for (j = 0; j < 8; ++j) s[j] += ((double)x[i + j] - mean) * ((double)x[i + j] - mean);
+    for (j = 0; i < count; ++i, ++j) s[j] += ((double)x[i] - mean) * ((double)x[i] - mean);
+    return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
+}
+
+/* ---- convolution ---- */
+static zni_conv_shape zni_conv_shape_of(const zn_tensor *x, const zn_tensor *w, int stride, int padding, int groups) {
+    zni_conv_shape s;
+    memset(&s, 0, sizeof s);
+    s.n = x->shape.n[0];
+    s.c = x->shape.n[1];
+    s.h = x->shape.n[2];
+    s.w = x->shape.n[3];
+    s.o = w->shape.n[0];
+    s.k = w->shape.n[2];
+    s.stride = stride;
+    s.padding = padding;
+    s.groups = groups;
+    s.oh = (s.h + 2 * padding - s.k) / stride + 1;
+    s.ow = (s.w + 2 * padding - s.k) / stride + 1;
+    return s;
+}
+ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias, int stride, int padding, int groups) {
+    zn_tensor *in[3], *y;
+    zni_conv_shape s;
+    char tx[64], tw[64];
+    if (!zni_need_dims(ctx, "conv2d", x, 4) || !zni_need_dims(ctx, "conv2d", w, 4)) return NULL;
+    if (stride < 1 || padding < 0 || groups < 1 || padding > 65536 || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
+        w->shape.n[1] != x->shape.n[1] / groups || w->shape.n[2] != w->shape.n[3] || x->shape.n[2] + 2 * padding < w->shape.n[2] ||
+        x->shape.n[3] + 2 * padding < w->shape.n[3]) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "conv2d: x %s, w %s, stride %d, padding %d, groups %d do not fit", zni_shape_text(x->shape, tx),
+                 zni_shape_text(w->shape, tw), stride, padding, groups);
+        return NULL;
+    }
+    s = zni_conv_shape_of(x, w, stride, padding, groups);
+    if (!zni_need_count(ctx, "conv2d", "bias", bias, (size_t)s.o)) return NULL;
+    in[0] = x;
+    in[1] = w;
+    in[2] = bias;
+    y = zni_result_new(ctx, ZNI_OP_CONV2D, zn_shape4(s.n, s.o, s.oh, s.ow), 3, in);
+    if (y == NULL) return NULL;
+    y->ints[0] = stride;
+    y->ints[1] = padding;
+    y->ints[2] = groups;
+    return zni_conv2d_forward(ctx, &s, x->data, w->data, bias != NULL ? bias->data : NULL, y->data) == ZN_OK ? y : NULL;
+}
+static zn_result zni_conv2d_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0], *w = y->in[1];
+    zni_conv_shape s = zni_conv_shape_of(x, w, y->ints[0], y->ints[1], y->ints[2]);
+    int add;
+    zn_real *dw = zni_grad_zeroed(w), *dbias = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL, *dx;
+    if ((dw != NULL || dbias != NULL) && zni_conv2d_backward_weights(y->ctx, &s, x->data, y->grad, dw, dbias) != ZN_OK) return y->ctx->code;
+    dx = zni_grad(x, &add);
+    return dx != NULL ? zni_conv2d_backward_data(y->ctx, &s, y->grad, w->data, dx, add) : ZN_OK;
+}
+
+/* ---- linear ---- */
+ZN_API zn_tensor *zn_linear(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias) {
+    zn_tensor *in[3], *y;
+    int n, o, features;
+    if (!zni_need_dims(ctx, "linear", x, 2) || !zni_need_dims(ctx, "linear", w, 2)) return NULL;
+    if (x->shape.n[1] != w->shape.n[1]) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "linear: x has %d features, w takes %d", x->shape.n[1], w->shape.n[1]);
+        return NULL;
+    }
+    if (!zni_need_count(ctx, "linear", "bias", bias, (size_t)w->shape.n[0])) return NULL;
+    in[0] = x;
+    in[1] = w;
+    in[2] = bias;
+    y = zni_result_new(ctx, ZNI_OP_LINEAR, zn_shape2(x->shape.n[0], w->shape.n[0]), 3, in);
+    if (y == NULL) return NULL;
+    features = w->shape.n[1];
+    ZNI_OMP(parallel for private(o) if (y->count * (size_t)features > ZNI_PARALLEL_MIN))
+    for (n = 0; n < y->shape.n[0]; ++n)
+        for (o = 0; o < y->shape.n[1]; ++o) {
+            double dot = zni_dot(x->data + (size_t)n * (size_t)features, w->data + (size_t)o * (size_t)features, (size_t)features);
+            y->data[n * y->shape.n[1] + o] = (zn_real)(dot + (bias != NULL ? (double)bias->data[o] : 0.0));
+        }
+    return y;
+}
+static zn_result zni_linear_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0], *w = y->in[1];
+    size_t batch = (size_t)y->shape.n[0], outputs = (size_t)y->shape.n[1], features = (size_t)w->shape.n[1], n, o, f;
+    zn_real *dx = zni_grad_zeroed(x), *dw = zni_grad_zeroed(w), *db = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL;
+    const zn_real *dy = y->grad;
+    for (n = 0; dx != NULL && n < batch; ++n)
+        for (o = 0; o < outputs; ++o)
+            for (f = 0; f < features; ++f) dx[n * features + f] += dy[n * outputs + o] * w->data[o * features + f];
+    for (o = 0; dw != NULL && o < outputs; ++o)
+        for (n = 0; n < batch; ++n)
+            for (f = 0; f < features; ++f) dw[o * features + f] += dy[n * outputs + o] * x->data[n * features + f];
+    for (n = 0; db != NULL && n < batch; ++n)
+        for (o = 0; o < outputs; ++o) db[o] += dy[n * outputs + o];
+    return ZN_OK;
+}
+
+/* ---- batch norm (Ioffe & Szegedy 2015) ---- */
+/* Batch mean and 1/sqrt(var + eps) per channel, and the running values moved. */
+static void zni_batch_statistics(const zn_tensor *x, zn_real *mean, zn_real *inv, zn_real *running_mean, zn_real *running_var, double momentum, double eps) {
+    int channels = x->shape.n[1], batch = x->shape.n[0], c;
+    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    double m = (double)batch * (double)plane;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (c = 0; c < channels; ++c) {
+        double mu = 0.0, var = 0.0;
+        int n;
+        for (n = 0; n < batch; ++n) mu += zni_sum(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane);
+        mu /= m;
+        for (n = 0; n < batch; ++n) var += zni_sum_squares(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane, mu);
+        mean[c] = (zn_real)mu;
+        inv[c] = (zn_real)(1.0 / sqrt(var / m + eps));
+        if (running_mean != NULL) running_mean[c] = (zn_real)((1.0 - momentum) * (double)running_mean[c] + momentum * mu);
+        if (running_var != NULL && m > 1.0) running_var[c] = (zn_real)((1.0 - momentum) * (double)running_var[c] + momentum * (var / (m - 1.0)));
+    }
+}
+ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
+                                zn_tensor *running_var, int training, double momentum, double eps) {
+    zn_tensor *in[3], *y;
+    zn_real *mean, *inv;
+    size_t channels, plane, p, planes;
+    if (x == NULL || gamma == NULL || beta == NULL) return NULL;
+    if (x->shape.dims != 2 && !zni_need_dims(ctx, "batch_norm", x, 4)) return NULL;
+    channels = (size_t)x->shape.n[1];
+    if (!zni_need_count(ctx, "batch_norm", "gamma", gamma, channels) || !zni_need_count(ctx, "batch_norm", "beta", beta, channels) ||
+        !zni_need_count(ctx, "batch_norm", "running_mean", running_mean, channels) || !zni_need_count(ctx, "batch_norm", "running_var", running_var, channels))
+        return NULL;
+    if (!training && (running_mean == NULL || running_var == NULL)) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "batch_norm: evaluation needs running statistics");
+        return NULL;
+    }
+    in[0] = x;
+    in[1] = gamma;
+    in[2] = beta;
+    y = zni_result_new(ctx, ZNI_OP_BATCH_NORM, x->shape, 3, in);
+    if (y == NULL || zni_save(y, 2 * channels) == NULL) return NULL;
+    y->ints[0] = training;
+    mean = y->saved;
+    inv = y->saved + channels;
+    if (training)
+        zni_batch_statistics(x, mean, inv, running_mean != NULL ? running_mean->data : NULL, running_var != NULL ? running_var->data : NULL, momentum, eps);
+    else
+        for (p = 0; p < channels; ++p) {
+            mean[p] = running_mean->data[p];
+            inv[p] = (zn_real)(1.0 / sqrt((double)running_var->data[p] + eps));
+        }
+    plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    planes = (size_t)x->shape.n[0] * channels;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        size_t c = p % channels, i;
+        zn_real scale = gamma->data[c] * inv[c], mu = mean[c], shift = beta->data[c];
+        const zn_real *ZNI_RESTRICT from = x->data + p * plane;
+        zn_real *ZNI_RESTRICT to = y->data + p * plane;
+        for (i = 0; i < plane; ++i) to[i] = (from[i] - mu) * scale + shift;
+    }
+    return y;
+}
+static zn_result zni_batch_norm_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0], *gamma = y->in[1];
+    size_t channels = (size_t)x->shape.n[1], batch = (size_t)x->shape.n[0], plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3], c;
+    const zn_real *mean = y->saved, *inv = y->saved + channels;
+    int add, training = y->ints[0];
+    zn_real *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad(x, &add);
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (c = 0; c < channels; ++c) {
+        double sum = 0.0, dot = 0.0, m = (double)batch * (double)plane;
+        size_t n, i;
+        for (n = 0; n < batch; ++n) {
+            size_t at = (n * channels + c) * plane;
+            sum += zni_sum(y->grad + at, plane);
+            dot += zni_dot(y->grad + at, x->data + at, plane);
+        }
+        dot = (dot - (double)mean[c] * sum) * (double)inv[c]; /* sum of dy * xhat */
+        if (dgamma != NULL) dgamma[c] += (zn_real)dot;
+        if (dbeta != NULL) dbeta[c] += (zn_real)sum;
+        for (n = 0; dx != NULL && n < batch; ++n) {
+            const zn_real *ZNI_RESTRICT dy = y->grad + (n * channels + c) * plane;
+            const zn_real *ZNI_RESTRICT from = x->data + (n * channels + c) * plane;
+            zn_real *ZNI_RESTRICT to = dx + (n * channels + c) * plane;
+            /* dx = a dy + b x + d */
+            double da = (double)gamma->data[c] * (double)inv[c], db = training ? -da * (double)inv[c] * dot / m : 0.0;
+            zn_real a = (zn_real)da, b = (zn_real)db, d = (zn_real)(training ? -da * sum / m - db * (double)mean[c] : 0.0);
+            if (add)
+                for (i = 0; i < plane; ++i) to[i] += a * dy[i] + (b * from[i] + d);
+            else
+                for (i = 0; i < plane; ++i) to[i] = a * dy[i] + (b * from[i] + d);
+        }
+    }
+    return ZN_OK;
+}
+
+/* ---- group norm ---- */
+ZN_API zn_tensor *zn_group_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, int groups, double eps) {
+    zn_tensor *in[3], *y;
+    size_t channels, plane, per, g, units;
+    if (gamma == NULL || beta == NULL || !zni_need_dims(ctx, "group_norm", x, 4)) return NULL;
+    channels = (size_t)x->shape.n[1];
+    if (!zni_need_count(ctx, "group_norm", "gamma", gamma, channels) || !zni_need_count(ctx, "group_norm", "beta", beta, channels)) return NULL;
+    if (groups < 1 || x->shape.n[1] % groups != 0) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "group_norm: %d groups do not divide %d channels", groups, x->shape.n[1]);
+        return NULL;
+    }
+    in[0] = x;
+    in[1] = gamma;
+    in[2] = beta;
+    units = (size_t)x->shape.n[0] * (size_t)groups;
+    y = zni_result_new(ctx, ZNI_OP_GROUP_NORM, x->shape, 3, in);
+    if (y == NULL || zni_save(y, 2 * units) == NULL) return NULL;
+    y->ints[0] = groups;
+    plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    per = channels / (size_t)groups;
+    for (g = 0; g < units; ++g) {
+        const zn_real *from = x->data + g * per * plane;
+        zn_real *to = y->data + g * per * plane;
+        double mu = zni_sum(from, per * plane) / (double)(per * plane);
+        double inv = 1.0 / sqrt(zni_sum_squares(from, per * plane, mu) / (double)(per * plane) + eps);
+        size_t i, c0 = g % (size_t)groups * per;
+        y->saved[2 * g] = (zn_real)mu;
+        y->saved[2 * g + 1] = (zn_real)inv;
+        for (i = 0; i < per * plane; ++i)
+            to[i] = (zn_real)(((double)from[i] - mu) * inv * (double)gamma->data[c0 + i / plane] + (double)beta->data[c0 + i / plane]);
+    }
+    return y;
+}
+static zn_result zni_group_norm_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0], *gamma = y->in[1];
+    size_t channels = (size_t)x->shape.n[1], groups = (size_t)y->ints[0], plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    size_t per = channels / groups, units = (size_t)x->shape.n[0] * groups, g, i;
+    zn_real *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_zeroed(x);
+    for (g = 0; g < units; ++g) {
+        size_t base = g * per * plane, c0 = g % groups * per;
+        double mu = (double)y->saved[2 * g], inv = (double)y->saved[2 * g + 1], s1 = 0.0, s2 = 0.0, m = (double)(per * plane);
+        for (i = 0; i < per * plane; ++i) {
+            double dy = (double)y->grad[base + i], xhat = ((double)x->data[base + i] - mu) * inv, d = dy * (double)gamma->data[c0 + i / plane];
+            s1 += d;
+            s2 += d * xhat;
+            if (dgamma != NULL) dgamma[c0 + i / plane] += (zn_real)(dy * xhat);
+            if (dbeta != NULL) dbeta[c0 + i / plane] += (zn_real)dy;
+        }
+        for (i = 0; dx != NULL && i < per * plane; ++i) {
+            double xhat = ((double)x->data[base + i] - mu) * inv, d = (double)y->grad[base + i] * (double)gamma->data[c0 + i / plane];
+            dx[base + i] += (zn_real)(inv * (d - s1 / m - xhat * s2 / m));
+        }
+    }
+    return ZN_OK;
+}
+
+/* ---- element by element ---- */
+ZN_API zn_tensor *zn_relu(zn_ctx *ctx, zn_tensor *x) {
+    zn_tensor *y = x != NULL ? zni_result1(ctx, ZNI_OP_RELU, x->shape, x) : NULL;
+    size_t i;
+    if (y == NULL) return NULL;
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (i = 0; i < y->count; ++i) y->data[i] = x->data[i] > 0 ? x->data[i] : 0;
+    return y;
+}
+static zn_result zni_relu_backward(zn_tensor *y) {
+    int add;
+    size_t i;
+    zn_real *dx = zni_grad(y->in[0], &add);
+    if (dx == NULL) return ZN_OK;
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (i = 0; i < y->count; ++i) dx[i] = (y->data[i] > 0 ? y->grad[i] : 0) + (add ? dx[i] : 0);
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_swish(zn_ctx *ctx, zn_tensor *x) {
+    zn_tensor *y = x != NULL ? zni_result1(ctx, ZNI_OP_SWISH, x->shape, x) : NULL;
+    size_t i;
+    if (y == NULL) return NULL;
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (i = 0; i < y->count; ++i) y->data[i] = (zn_real)((double)x->data[i] * zni_sigmoid((double)x->data[i]));
+    return y;
+}
+static zn_result zni_swish_backward(zn_tensor *y) {
+    zn_real *dx = zni_grad_zeroed(y->in[0]);
+    size_t i;
+    for (i = 0; dx != NULL && i < y->count; ++i) {
+        double x = (double)y->in[0]->data[i], s = zni_sigmoid(x);
+        dx[i] += (zn_real)((double)y->grad[i] * (s + x * s * (1.0 - s)));
+    }
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_sigmoid(zn_ctx *ctx, zn_tensor *x) {
+    zn_tensor *y = x != NULL ? zni_result1(ctx, ZNI_OP_SIGMOID, x->shape, x) : NULL;
+    size_t i;
+    if (y == NULL) return NULL;
+    for (i = 0; i < y->count; ++i) y->data[i] = (zn_real)zni_sigmoid((double)x->data[i]);
+    return y;
+}
+static zn_result zni_sigmoid_backward(zn_tensor *y) {
+    zn_real *dx = zni_grad_zeroed(y->in[0]);
+    size_t i;
+    for (i = 0; dx != NULL && i < y->count; ++i) dx[i] += y->grad[i] * y->data[i] * (1 - y->data[i]);
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_scale(zn_ctx *ctx, zn_tensor *x, double factor) {
+    zn_tensor *y = x != NULL ? zni_result1(ctx, ZNI_OP_SCALE, x->shape, x) : NULL;
+    size_t i;
+    if (y == NULL) return NULL;
+    y->reals[0] = factor;
+    for (i = 0; i < y->count; ++i) y->data[i] = (zn_real)(factor * (double)x->data[i]);
+    return y;
+}
+static zn_result zni_scale_backward(zn_tensor *y) {
+    zn_real *dx = zni_grad_zeroed(y->in[0]);
+    size_t i;
+    for (i = 0; dx != NULL && i < y->count; ++i) dx[i] += (zn_real)(y->reals[0] * (double)y->grad[i]);
+    return ZN_OK;
+}
+
+/* ---- add and multiply, the second operand broadcast ---- */
+/* Steps of b along the four sizes of a (0 where b is repeated); 0 when b does not fit. */
+static int zni_broadcast(zn_ctx *ctx, const char *op, const zn_tensor *a, const zn_tensor *b, size_t step[ZN_MAX_DIMS]) {
+    int lead = a->shape.dims - b->shape.dims, i;
+    size_t size = 1;
+    char ta[64], tb[64];
+    for (i = 0; i < ZN_MAX_DIMS; ++i) step[i] = 0;
+    for (i = a->shape.dims - 1; lead >= 0 && i >= lead; --i) {
+        int n = b->shape.n[i - lead];
+        if (n != 1 && n != a->shape.n[i]) break;
+        step[i] = n == 1 ? 0 : size;
+        size *= (size_t)n;
+    }
+    if (lead >= 0 && i < lead) return 1;
+    zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: shape %s cannot be broadcast to %s", op, zni_shape_text(b->shape, tb), zni_shape_text(a->shape, ta));
+    return 0;
+}
+/* Index in b of the first value of row r (a row runs over the last size of a). */
+static size_t zni_broadcast_row(const zn_shape *a, const size_t step[ZN_MAX_DIMS], size_t r) {
+    size_t at = 0;
+    int i;
+    for (i = a->dims - 2; i >= 0; --i) {
+        at += r % (size_t)a->n[i] * step[i];
+        r /= (size_t)a->n[i];
+    }
+    return at;
+}
+static zn_tensor *zni_pair(zn_ctx *ctx, int op, const char *name, zn_tensor *a, zn_tensor *b, size_t step[ZN_MAX_DIMS]) {
+    zn_tensor *in[2];
+    if (a == NULL || b == NULL || !zni_broadcast(ctx, name, a, b, step)) return NULL;
+    in[0] = a;
+    in[1] = b;
+    return zni_result_new(ctx, op, a->shape, 2, in);
+}
+ZN_API zn_tensor *zn_add(zn_ctx *ctx, zn_tensor *a, zn_tensor *b) {
+    size_t step[ZN_MAX_DIMS], r, row, rows, last;
+    zn_tensor *y = zni_pair(ctx, ZNI_OP_ADD, "add", a, b, step);
+    if (y == NULL) return NULL;
+    row = (size_t)a->shape.n[a->shape.dims - 1];
+    rows = a->count / row;
+    last = step[a->shape.dims - 1];
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (r = 0; r < rows; ++r) {
+        const zn_real *pa = a->data + r * row, *pb = b->data + zni_broadcast_row(&a->shape, step, r);
+        zn_real *py = y->data + r * row;
+        size_t i;
+        if (last) for (i = 0; i < row; ++i) py[i] = pa[i] + pb[i];
+        else for (i = 0; i < row; ++i) py[i] = pa[i] + pb[0];
+    }
+    return y;
+}
+ZN_API zn_tensor *zn_mul(zn_ctx *ctx, zn_tensor *a, zn_tensor *b) {
+    size_t step[ZN_MAX_DIMS], r, row, rows, last;
+    zn_tensor *y = zni_pair(ctx, ZNI_OP_MUL, "mul", a, b, step);
+    if (y == NULL) return NULL;
+    row = (size_t)a->shape.n[a->shape.dims - 1];
+    rows = a->count / row;
+    last = step[a->shape.dims - 1];
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (r = 0; r < rows; ++r) {
+        const zn_real *pa = a->data + r * row, *pb = b->data + zni_broadcast_row(&a->shape, step, r);
+        zn_real *py = y->data + r * row;
+        size_t i;
+        if (last) for (i = 0; i < row; ++i) py[i] = pa[i] * pb[i];
+        else for (i = 0; i < row; ++i) py[i] = pa[i] * pb[0];
+    }
+    return y;
+}
+/* Both: da from dy (times b), db from dy (times a) summed over what was repeated. */
+static zn_result zni_pair_backward(zn_tensor *y) {
+    zn_tensor *a = y->in[0], *b = y->in[1];
+    size_t step[ZN_MAX_DIMS], row = (size_t)a->shape.n[a->shape.dims - 1], rows = a->count / row, last, r;
+    int add, mul = y->op == ZNI_OP_MUL;
+    zn_real *da = zni_grad(a, &add), *db;
+    zni_broadcast(y->ctx, "broadcast", a, b, step);
+    last = step[a->shape.dims - 1];
+    if (da != NULL) {
+        ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+        for (r = 0; r < rows; ++r) {
+            const zn_real *dy = y->grad + r * row, *pb = b->data + zni_broadcast_row(&a->shape, step, r);
+            zn_real *to = da + r * row;
+            size_t i;
+            for (i = 0; i < row; ++i) to[i] = (add ? to[i] : 0) + dy[i] * (mul ? pb[last ? i : 0] : 1);
+        }
+    }
+    db = zni_grad_zeroed(b);
+    if (db != NULL) {
+        if (!mul && zni_shape_equal(a->shape, b->shape)) { /* the residual link: worth its own loop */
+            ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+            for (r = 0; r < y->count; ++r) db[r] += y->grad[r];
+            return ZN_OK;
+        }
+        for (r = 0; r < rows; ++r) {
+            const zn_real *dy = y->grad + r * row, *pa = a->data + r * row;
+            zn_real *to = db + zni_broadcast_row(&a->shape, step, r);
+            size_t i;
+            if (last) for (i = 0; i < row; ++i) to[i] += dy[i] * (mul ? pa[i] : 1);
+            else to[0] += (zn_real)(mul ? zni_dot(dy, pa, row) : zni_sum(dy, row));
+        }
+    }
+    return ZN_OK;
+}
+
+/* ---- pooling ---- */
+static int zni_bin_begin(int i, int in, int out) { return i * in / out; }
+static int zni_bin_end(int i, int in, int out) { return ((i + 1) * in + out - 1) / out; }
+
+ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size) {
+    zn_tensor *y;
+    size_t p, planes;
+    if (!zni_need_dims(ctx, "avg_pool", x, 4)) return NULL;
+    if (size < 1 || size > 4096) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "avg_pool: size is %d, must be 1 to 4096", size);
+        return NULL;
+    }
+    y = zni_result1(ctx, ZNI_OP_AVG_POOL, zn_shape4(x->shape.n[0], x->shape.n[1], size, size), x);
+    if (y == NULL) return NULL;
+    y->ints[0] = size;
+    planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1];
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        int h = x->shape.n[2], w = x->shape.n[3], i, j, r;
+        const zn_real *from = x->data + p * (size_t)h * (size_t)w;
+        for (i = 0; i < size; ++i)
+            for (j = 0; j < size; ++j) {
+                int r0 = zni_bin_begin(i, h, size), r1 = zni_bin_end(i, h, size), c0 = zni_bin_begin(j, w, size), c1 = zni_bin_end(j, w, size);
+                double sum = 0.0;
+                if (size == 1) sum = zni_sum(from, (size_t)h * (size_t)w);
+                else for (r = r0; r < r1; ++r) sum += zni_sum(from + r * w + c0, (size_t)(c1 - c0));
+                y->data[(p * (size_t)size + (size_t)i) * (size_t)size + (size_t)j] = (zn_real)(sum / ((double)(r1 - r0) * (double)(c1 - c0)));
+            }
+    }
+    return y;
+}
+ZN_API zn_tensor *zn_global_avg_pool(zn_ctx *ctx, zn_tensor *x) { return zn_adaptive_avg_pool(ctx, x, 1); }
+static zn_result zni_avg_pool_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0];
+    int size = y->ints[0], h = x->shape.n[2], w = x->shape.n[3];
+    size_t planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1], p;
+    zn_real *dx = zni_grad_zeroed(x);
+    if (dx == NULL) return ZN_OK;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        int i, j, r, c;
+        zn_real *to = dx + p * (size_t)h * (size_t)w;
+        for (i = 0; i < size; ++i)
+            for (j = 0; j < size; ++j) {
+                int r0 = zni_bin_begin(i, h, size), r1 = zni_bin_end(i, h, size), c0 = zni_bin_begin(j, w, size), c1 = zni_bin_end(j, w, size);
+                zn_real d = y->grad[(p * (size_t)size + (size_t)i) * (size_t)size + (size_t)j] / ((zn_real)(r1 - r0) * (zn_real)(c1 - c0));
+                for (r = r0; r < r1; ++r)
+                    for (c = c0; c < c1; ++c) to[r * w + c] += d;
+            }
+    }
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding) {
+    zn_tensor *y;
+    int h, w, oh, ow;
+    size_t p, planes;
+    if (!zni_need_dims(ctx, "max_pool", x, 4)) return NULL;
+    h = x->shape.n[2];
+    w = x->shape.n[3];
+    if (kernel < 1 || stride < 1 || padding < 0 || 2 * padding > kernel || h + 2 * padding < kernel || w + 2 * padding < kernel) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "max_pool: kernel %d, stride %d, padding %d do not fit a %d x %d map", kernel, stride, padding, h, w);
+        return NULL;
+    }
+    oh = (h + 2 * padding - kernel) / stride + 1;
+    ow = (w + 2 * padding - kernel) / stride + 1;
+    y = zni_result1(ctx, ZNI_OP_MAX_POOL, zn_shape4(x->shape.n[0], x->shape.n[1], oh, ow), x);
+    if (y == NULL) return NULL;
+    y->ints[0] = kernel;
+    y->ints[1] = stride;
+    y->ints[2] = padding;
+    planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1];
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        const zn_real *from = x->data + p * (size_t)h * (size_t)w;
+        zn_real *to = y->data + p * (size_t)oh * (size_t)ow;
+        int i, j, r, c;
+        for (i = 0; i < oh; ++i)
+            for (j = 0; j < ow; ++j) {
+                zn_real best = -(zn_real)HUGE_VAL;
+                for (r = i * stride - padding; r < i * stride - padding + kernel; ++r)
+                    for (c = j * stride - padding; c < j * stride - padding + kernel; ++c)
+                        if (r >= 0 && r < h && c >= 0 && c < w && !(from[r * w + c] <= best)) best = from[r * w + c];
+                to[i * ow + j] = best;
+            }
+    }
+    return y;
+}
+static zn_result zni_max_pool_backward(zn_tensor *y) { /* the first of equal maxima takes the gradient, as in PyTorch */
+    zn_tensor *x = y->in[0];
+    int h = x->shape.n[2], w = x->shape.n[3], oh = y->shape.n[2], ow = y->shape.n[3], kernel = y->ints[0], stride = y->ints[1], padding = y->ints[2];
+    size_t planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1], p;
+    zn_real *dx = zni_grad_zeroed(x);
+    if (dx == NULL) return ZN_OK;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        const zn_real *from = x->data + p * (size_t)h * (size_t)w;
+        int i, j, r, c;
+        for (i = 0; i < oh; ++i)
+            for (j = 0; j < ow; ++j) {
+                size_t at = (p * (size_t)oh + (size_t)i) * (size_t)ow + (size_t)j;
+                int found = 0;
+                for (r = i * stride - padding; r < i * stride - padding + kernel && !found; ++r)
+                    for (c = j * stride - padding; c < j * stride - padding + kernel && !found; ++c)
+                        if (r >= 0 && r < h && c >= 0 && c < w && from[r * w + c] == y->data[at]) {
+                            dx[p * (size_t)h * (size_t)w + (size_t)(r * w + c)] += y->grad[at];
+                            found = 1;
+                        }
+            }
+    }
+    return ZN_OK;
+}
+
+/* ---- moving values about ---- */
+/* Copies blocks of `block` values: from[i * from_step] to to[i * to_step], adding when asked to. */
+static void zni_copy_blocks(zn_real *to, size_t to_step, const zn_real *from, size_t from_step, size_t block, size_t count, int add) {
+    size_t i, j;
+    for (i = 0; i < count; ++i)
+        for (j = 0; j < block; ++j) to[i * to_step + j] = from[i * from_step + j] + (add ? to[i * to_step + j] : 0);
+}
+ZN_API zn_tensor *zn_concat(zn_ctx *ctx, zn_tensor *a, zn_tensor *b) {
+    zn_tensor *in[2], *y;
+    zn_shape shape;
+    size_t rest, batch, ca, cb;
+    char ta[64], tb[64];
+    if (a == NULL || b == NULL) return NULL;
+    if (a->shape.dims < 2 || a->shape.dims != b->shape.dims || a->shape.n[0] != b->shape.n[0] || a->shape.n[2] != b->shape.n[2] || a->shape.n[3] != b->shape.n[3]) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "concat: shapes %s and %s differ in more than channels", zni_shape_text(a->shape, ta), zni_shape_text(b->shape, tb));
+        return NULL;
+    }
+    shape = a->shape;
+    shape.n[1] += b->shape.n[1];
+    in[0] = a;
+    in[1] = b;
+    y = zni_result_new(ctx, ZNI_OP_CONCAT, shape, 2, in);
+    if (y == NULL) return NULL;
+    batch = (size_t)shape.n[0];
+    rest = (size_t)shape.n[2] * (size_t)shape.n[3];
+    ca = (size_t)a->shape.n[1] * rest;
+    cb = (size_t)b->shape.n[1] * rest;
+    zni_copy_blocks(y->data, ca + cb, a->data, ca, ca, batch, 0);
+    zni_copy_blocks(y->data + ca, ca + cb, b->data, cb, cb, batch, 0);
+    return y;
+}
+static zn_result zni_concat_backward(zn_tensor *y) {
+    size_t batch = (size_t)y->shape.n[0], ca = y->in[0]->count / batch, cb = y->in[1]->count / batch;
+    int add;
+    zn_real *d = zni_grad(y->in[0], &add);
+    if (d != NULL) zni_copy_blocks(d, ca, y->grad, ca + cb, ca, batch, add);
+    d = zni_grad(y->in[1], &add);
+    if (d != NULL) zni_copy_blocks(d, cb, y->grad + ca, ca + cb, cb, batch, add);
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_slice(zn_ctx *ctx, zn_tensor *x, int begin, int count) {
+    zn_tensor *y;
+    zn_shape shape;
+    size_t rest, batch;
+    if (x == NULL) return NULL;
+    if (x->shape.dims < 2 || begin < 0 || count < 1 || count > x->shape.n[1] || begin > x->shape.n[1] - count) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "slice: %d channels from %d on, of %d", count, begin, x->shape.n[1]);
+        return NULL;
+    }
+    shape = x->shape;
+    shape.n[1] = count;
+    y = zni_result1(ctx, ZNI_OP_SLICE, shape, x);
+    if (y == NULL) return NULL;
+    y->ints[0] = begin;
+    batch = (size_t)shape.n[0];
+    rest = (size_t)shape.n[2] * (size_t)shape.n[3];
+    zni_copy_blocks(y->data, y->count / batch, x->data + (size_t)begin * rest, x->count / batch, y->count / batch, batch, 0);
+    return y;
+}
+static zn_result zni_slice_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0];
+    size_t batch = (size_t)y->shape.n[0], rest = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
+    zn_real *dx = zni_grad_zeroed(x);
+    if (dx != NULL) zni_copy_blocks(dx + (size_t)y->ints[0] * rest, x->count / batch, y->grad, y->count / batch, y->count / batch, batch, 1);
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_reshape(zn_ctx *ctx, zn_tensor *x, zn_shape shape) {
+    zn_tensor *y;
+    char tx[64], ts[64];
+    if (x == NULL) return NULL;
+    if (zni_shape_count(shape) != x->count) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "reshape: %s does not hold the values of %s", zni_shape_text(shape, ts), zni_shape_text(x->shape, tx));
+        return NULL;
+    }
+    y = zni_result1(ctx, ZNI_OP_RESHAPE, shape, x);
+    if (y != NULL) memcpy(y->data, x->data, x->count * sizeof(zn_real));
+    return y;
+}
+static zn_result zni_reshape_backward(zn_tensor *y) {
+    int add;
+    zn_real *dx = zni_grad(y->in[0], &add);
+    if (dx != NULL) zni_copy_blocks(dx, 0, y->grad, 0, y->count, 1, add);
+    return ZN_OK;
+}
+/* Where input channel c of C goes when shuffled in g groups. */
+ZNI_INLINE size_t zni_shuffled(size_t c, size_t channels, size_t groups) { return groups * (c % (channels / groups)) + c / (channels / groups); }
+
+ZN_API zn_tensor *zn_channel_shuffle(zn_ctx *ctx, zn_tensor *x, int groups) {
+    zn_tensor *y;
+    size_t p, planes, plane, channels;
+    if (!zni_need_dims(ctx, "channel_shuffle", x, 4)) return NULL;
+    if (groups < 1 || x->shape.n[1] % groups != 0) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "channel_shuffle: %d groups do not divide %d channels", groups, x->shape.n[1]);
+        return NULL;
+    }
+    y = zni_result1(ctx, ZNI_OP_SHUFFLE, x->shape, x);
+    if (y == NULL) return NULL;
+    y->ints[0] = groups;
+    channels = (size_t)x->shape.n[1];
+    planes = (size_t)x->shape.n[0] * channels;
+    plane = x->count / planes;
+    for (p = 0; p < planes; ++p)
+        memcpy(y->data + (p - p % channels + zni_shuffled(p % channels, channels, (size_t)groups)) * plane, x->data + p * plane, plane * sizeof(zn_real));
+    return y;
+}
+static zn_result zni_channel_shuffle_backward(zn_tensor *y) {
+    size_t channels = (size_t)y->shape.n[1], planes = (size_t)y->shape.n[0] * channels, plane = y->count / planes, p;
+    int add;
+    zn_real *dx = zni_grad(y->in[0], &add);
+    for (p = 0; dx != NULL && p < planes; ++p)
+        zni_copy_blocks(dx + p * plane, 0, y->grad + (p - p % channels + zni_shuffled(p % channels, channels, (size_t)y->ints[0])) * plane, 0, plane, 1, add);
+    return ZN_OK;
+}
+
+/* ---- shuffle attention ----
+   Per sample and plane, k = C/(2 groups), i = channel within its half group:
+     first half a:   y = a * sigmoid(cweight[i] * mean(a) + cbias[i])
+     second half s:  y = s * sigmoid(sweight[i] * GN(s) + sbias[i]),  GN(s) = gn_weight[i] * (s - mean)/std + gn_bias[i]
+   then channel shuffle in 2 groups. saved: mean and 1/std of every plane. */
+ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cweight, zn_tensor *cbias, zn_tensor *sweight,
+                                       zn_tensor *sbias, zn_tensor *gn_weight, zn_tensor *gn_bias, int groups, double eps) {
+    zn_tensor *in[7], *y;
+    size_t channels, plane, planes, half, p;
+    int i;
+    if (!zni_need_dims(ctx, "shuffle_attention", x, 4)) return NULL;
+    if (groups < 1 || x->shape.n[1] % (2 * groups) != 0) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "shuffle_attention: 2 * %d groups do not divide %d channels", groups, x->shape.n[1]);
+        return NULL;
+    }
+    half = (size_t)(x->shape.n[1] / (2 * groups));
+    in[0] = x;
+    in[1] = cweight;
+    in[2] = cbias;
+    in[3] = sweight;
+    in[4] = sbias;
+    in[5] = gn_weight;
+    in[6] = gn_bias;
+    for (i = 1; i < 7; ++i)
+        if (in[i] == NULL || !zni_need_count(ctx, "shuffle_attention", "a gate", in[i], half)) return NULL;
+    channels = (size_t)x->shape.n[1];
+    planes = (size_t)x->shape.n[0] * channels;
+    plane = x->count / planes;
+    y = zni_result_new(ctx, ZNI_OP_SHUFFLE_ATTENTION, x->shape, 7, in);
+    if (y == NULL || zni_save(y, 2 * planes) == NULL) return NULL;
+    y->ints[0] = groups;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        size_t c = p % channels, k = c % half, j;
+        const zn_real *ZNI_RESTRICT from = x->data + p * plane;
+        zn_real *ZNI_RESTRICT to = y->data + (p - c + zni_shuffled(c, channels, 2)) * plane;
+        double mu = zni_sum(from, plane) / (double)plane;
+        y->saved[2 * p] = (zn_real)mu;
+        y->saved[2 * p + 1] = 0;
+        if (c / half % 2 == 0) {
+            zn_real gate = (zn_real)zni_sigmoid((double)cweight->data[k] * mu + (double)cbias->data[k]);
+            for (j = 0; j < plane; ++j) to[j] = from[j] * gate;
+        } else {
+            double inv = 1.0 / sqrt(zni_sum_squares(from, plane, mu) / (double)plane + eps);
+            /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
+            double slope = (double)sweight->data[k] * (double)gn_weight->data[k] * inv;
+            double offset = (double)sweight->data[k] * (double)gn_bias->data[k] + (double)sbias->data[k] - slope * mu;
+            y->saved[2 * p + 1] = (zn_real)inv;
+            if (slope == 0.0) {
+                zn_real gate = (zn_real)zni_sigmoid(offset);
+                for (j = 0; j < plane; ++j) to[j] = from[j] * gate;
+            } else {
+                for (j = 0; j < plane; ++j) to[j] = (zn_real)((double)from[j] * zni_sigmoid(slope * (double)from[j] + offset));
+            }
+        }
+    }
+    return y;
+}
+/* One plane's dx, and its share of the parameters' gradients in d[6] (order of the inputs 1 to 6). */
+static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *dx, int add, double d[6]) {
+    zn_tensor *const *in = y->in;
+    size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half, j;
+    const zn_real *x = in[0]->data + p * plane, *dy = y->grad + (p - c + zni_shuffled(c, channels, 2)) * plane;
+    double mu = (double)y->saved[2 * p], inv = (double)y->saved[2 * p + 1], m = (double)plane;
+    if (c / half % 2 == 0) {
+        double cw = (double)in[1]->data[k], gate = zni_sigmoid(cw * mu + (double)in[2]->data[k]);
+        double du = zni_dot(dy, x, plane) * gate * (1.0 - gate); /* of the gate's argument */
+        zn_real scale = (zn_real)gate, shift = (zn_real)(du * cw / m);
+        d[0] = du * mu;
+        d[1] = du;
+        for (j = 0; dx != NULL && j < plane; ++j) dx[j] = dy[j] * scale + shift + (add ? dx[j] : 0);
+    } else {
+        double sw = (double)in[3]->data[k], gw = (double)in[5]->data[k], gb = (double)in[6]->data[k], sb = (double)in[4]->data[k], sum_du = 0.0, sum_dux = 0.0;
+        for (j = 0; j < plane; ++j) {
+            double xhat = ((double)x[j] - mu) * inv, gate = zni_sigmoid(sw * (gw * xhat + gb) + sb), du = (double)dy[j] * (double)x[j] * gate * (1.0 - gate);
+            sum_du += du;
+            sum_dux += du * xhat;
+        }
+        d[2] = gw * sum_dux + gb * sum_du;
+        d[3] = sum_du;
+        d[4] = sw * sum_dux;
+        d[5] = sw * sum_du;
+        for (j = 0; dx != NULL && j < plane; ++j) {
+            double xhat = ((double)x[j] - mu) * inv, gate = zni_sigmoid(sw * (gw * xhat + gb) + sb), du = (double)dy[j] * (double)x[j] * gate * (1.0 - gate);
+            dx[j] = (zn_real)((double)dy[j] * gate + sw * gw * inv * (du - sum_du / m - xhat * sum_dux / m)) + (add ? dx[j] : 0);
+        }
+    }
+}
+static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0];
+    size_t channels = (size_t)x->shape.n[1], planes = (size_t)x->shape.n[0] * channels, plane = x->count / planes, p;
+    int add, i;
+    zn_real *dx = zni_grad(x, &add), *g[6];
+    double *parts = (double *)zni_buffer_take(y->ctx, zni_size_mul(planes, 6 * sizeof(double)));
+    if (parts == NULL) return y->ctx->code;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        memset(parts + 6 * p, 0, 6 * sizeof(double));
+        zni_attention_plane_backward(y, p, dx != NULL ? dx + p * plane : NULL, add, parts + 6 * p);
+    }
+    for (i = 0; i < 6; ++i) g[i] = zni_grad_zeroed(y->in[i + 1]);
+    for (p = 0; p < planes; ++p)
+        for (i = 0; i < 6; ++i)
+            if (g[i] != NULL) g[i][p % channels % y->in[1]->count] += (zn_real)parts[6 * p + (size_t)i];
+    zni_buffer_give(y->ctx, parts);
+    return ZN_OK;
+}
+
+/* ---- softmax and losses ---- */
+/* log_softmax of one row in double. */
+static void zni_log_softmax_row(const zn_real *x, int count, double *out) {
+    double top = (double)x[0], sum = 0.0;
+    int i;
+    for (i = 1; i < count; ++i) top = (double)x[i] > top ? (double)x[i] : top;
+    for (i = 0; i < count; ++i) sum += exp((double)x[i] - top);
+    for (i = 0; i < count; ++i) out[i] = (double)x[i] - top - log(sum);
+}
+static zn_tensor *zni_softmax_any(zn_ctx *ctx, int op, zn_tensor *x) {
+    zn_tensor *y = x != NULL ? zni_result1(ctx, op, x->shape, x) : NULL;
+    int last, i;
+    size_t r, rows;
+    double *row;
+    if (y == NULL) return NULL;
+    last = x->shape.n[x->shape.dims - 1];
+    rows = x->count / (size_t)last;
+    row = (double *)zni_buffer_take(ctx, zni_size_mul((size_t)last, sizeof(double)));
+    if (row == NULL) return NULL;
+    for (r = 0; r < rows; ++r) {
+        zni_log_softmax_row(x->data + r * (size_t)last, last, row);
+        for (i = 0; i < last; ++i) y->data[r * (size_t)last + (size_t)i] = (zn_real)(op == ZNI_OP_SOFTMAX ? exp(row[i]) : row[i]);
+    }
+    zni_buffer_give(ctx, row);
+    return y;
+}
+ZN_API zn_tensor *zn_softmax(zn_ctx *ctx, zn_tensor *x) { return zni_softmax_any(ctx, ZNI_OP_SOFTMAX, x); }
+ZN_API zn_tensor *zn_log_softmax(zn_ctx *ctx, zn_tensor *x) { return zni_softmax_any(ctx, ZNI_OP_LOG_SOFTMAX, x); }
+static zn_result zni_softmax_backward(zn_tensor *y) {
+    size_t last = (size_t)y->shape.n[y->shape.dims - 1], r, i;
+    zn_real *dx = zni_grad_zeroed(y->in[0]);
+    for (r = 0; dx != NULL && r < y->count; r += last) {
+        double dot = y->op == ZNI_OP_SOFTMAX ? zni_dot(y->grad + r, y->data + r, last) : zni_sum(y->grad + r, last);
+        for (i = r; i < r + last; ++i) {
+            double dy = (double)y->grad[i], v = (double)y->data[i];
+            dx[i] += (zn_real)(y->op == ZNI_OP_SOFTMAX ? v * (dy - dot) : dy - exp(v) * dot);
+        }
+    }
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_cross_entropy(zn_ctx *ctx, zn_tensor *logits, zn_tensor *target) {
+    zn_tensor *in[2], *y;
+    int classes, i;
+    size_t n, batch;
+    double *row, loss = 0.0;
+    char tl[64], tt[64];
+    if (target == NULL || !zni_need_dims(ctx, "cross_entropy", logits, 2)) return NULL;
+    if (!zni_shape_equal(logits->shape, target->shape)) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "cross_entropy: logits %s, target %s", zni_shape_text(logits->shape, tl), zni_shape_text(target->shape, tt));
+        return NULL;
+    }
+    in[0] = logits;
+    in[1] = target;
+    y = zni_result_new(ctx, ZNI_OP_CROSS_ENTROPY, zn_shape1(1), 2, in);
+    if (y == NULL || zni_save(y, logits->count) == NULL) return NULL;
+    batch = (size_t)logits->shape.n[0];
+    classes = logits->shape.n[1];
+    row = (double *)zni_buffer_take(ctx, zni_size_mul((size_t)classes, sizeof(double)));
+    if (row == NULL) return NULL;
+    for (n = 0; n < batch; ++n) {
+        zni_log_softmax_row(logits->data + n * (size_t)classes, classes, row);
+        for (i = 0; i < classes; ++i) {
+            loss -= (double)target->data[n * (size_t)classes + (size_t)i] * row[i];
+            y->saved[n * (size_t)classes + (size_t)i] = (zn_real)row[i];
+        }
+    }
+    zni_buffer_give(ctx, row);
+    y->data[0] = (zn_real)(loss / (double)batch);
+    return y;
+}
+static zn_result zni_cross_entropy_backward(zn_tensor *y) {
+    zn_tensor *target = y->in[1];
+    size_t batch = (size_t)target->shape.n[0], classes = (size_t)target->shape.n[1], n, i;
+    double scale = (double)y->grad[0] / (double)batch;
+    zn_real *dx = zni_grad_zeroed(y->in[0]), *dt = zni_grad_zeroed(target);
+    for (n = 0; n < target->count; n += classes) {
+        double total = zni_sum(target->data + n, classes);
+        for (i = n; i < n + classes; ++i) {
+            if (dx != NULL) dx[i] += (zn_real)(scale * (exp((double)y->saved[i]) * total - (double)target->data[i]));
+            if (dt != NULL) dt[i] -= (zn_real)(scale * (double)y->saved[i]);
+        }
+    }
+    return ZN_OK;
+}
+ZN_API zn_tensor *zn_smooth_l1(zn_ctx *ctx, zn_tensor *a, zn_tensor *b, double beta) {
+    zn_tensor *in[2], *y;
+    size_t i;
+    double sum = 0.0;
+    char ta[64], tb[64];
+    if (a == NULL || b == NULL) return NULL;
+    if (!zni_shape_equal(a->shape, b->shape) || !(beta > 0.0)) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "smooth_l1: shapes %s and %s, beta %g", zni_shape_text(a->shape, ta), zni_shape_text(b->shape, tb), beta);
+        return NULL;
+    }
+    in[0] = a;
+    in[1] = b;
+    y = zni_result_new(ctx, ZNI_OP_SMOOTH_L1, zn_shape1(1), 2, in);
+    if (y == NULL) return NULL;
+    y->reals[0] = beta;
+    for (i = 0; i < a->count; ++i) {
+        double d = fabs((double)a->data[i] - (double)b->data[i]);
+        sum += d < beta ? 0.5 * d * d / beta : d - 0.5 * beta;
+    }
+    y->data[0] = (zn_real)(sum / (double)a->count);
+    return y;
+}
+static zn_result zni_smooth_l1_backward(zn_tensor *y) {
+    zn_tensor *a = y->in[0], *b = y->in[1];
+    zn_real *da = zni_grad_zeroed(a), *db = zni_grad_zeroed(b);
+    double beta = y->reals[0], scale = (double)y->grad[0] / (double)a->count;
+    size_t i;
+    for (i = 0; i < a->count; ++i) {
+        double d = (double)a->data[i] - (double)b->data[i], g = scale * (fabs(d) < beta ? d / beta : d > 0 ? 1.0 : -1.0);
+        if (da != NULL) da[i] += (zn_real)g;
+        if (db != NULL) db[i] -= (zn_real)g;
+    }
+    return ZN_OK;
+}
+static zn_tensor *zni_total(zn_ctx *ctx, int op, zn_tensor *x) {
+    zn_tensor *y = zni_result1(ctx, op, zn_shape1(1), x);
+    if (y == NULL) return NULL;
+    y->reals[0] = op == ZNI_OP_MEAN ? 1.0 / (double)x->count : 1.0;
+    y->data[0] = (zn_real)(zni_sum(x->data, x->count) * y->reals[0]);
+    return y;
+}
+ZN_API zn_tensor *zn_sum(zn_ctx *ctx, zn_tensor *x) { return zni_total(ctx, ZNI_OP_SUM, x); }
+ZN_API zn_tensor *zn_mean(zn_ctx *ctx, zn_tensor *x) { return zni_total(ctx, ZNI_OP_MEAN, x); }
+static zn_result zni_total_backward(zn_tensor *y) {
+    zn_real *dx = zni_grad_zeroed(y->in[0]), d = (zn_real)((double)y->grad[0] * y->reals[0]);
+    size_t i;
+    for (i = 0; dx != NULL && i < y->in[0]->count; ++i) dx[i] += d;
+    return ZN_OK;
+}
+
+/* ---- small expressions for the gradient checker: one value from fresh parameters p0, p1, ... ---- */
+typedef struct zni_check {
+    zn_tensor *p[ZNI_MAX_INPUTS];
+    zn_tensor *mix; /* fixed factors that turn a tensor into one value without symmetries */
+} zni_check;
+
+static zn_tensor *zni_check_conv(zn_ctx *x, zni_check *k) {
+    zn_tensor *y = zn_conv2d(x, k->p[0], k->p[1], k->p[2], 2, 1, 2);
+    return zn_conv2d(x, zn_conv2d(x, y, k->p[3], NULL, 1, 2, 4), k->p[4], NULL, 1, 0, 1);
+}
+static zn_tensor *zni_check_linear(zn_ctx *x, zni_check *k) { return zn_linear(x, k->p[0], k->p[1], k->p[2]); }
+static zn_tensor *zni_check_batch_norm(zn_ctx *x, zni_check *k) {
+    zn_tensor *y = zn_batch_norm(x, k->p[0], k->p[1], k->p[2], NULL, NULL, 1, 0.1, 1e-3);
+    return zn_batch_norm(x, y, k->p[3], k->p[4], k->p[5], k->p[6], 0, 0.1, 1e-3);
+}
+static zn_tensor *zni_check_group_norm(zn_ctx *x, zni_check *k) { return zn_group_norm(x, k->p[0], k->p[1], k->p[2], 2, 1e-3); }
+static zn_tensor *zni_check_relu(zn_ctx *x, zni_check *k) { return zn_relu(x, k->p[0]); }
+static zn_tensor *zni_check_swish(zn_ctx *x, zni_check *k) { return zn_swish(x, k->p[0]); }
+static zn_tensor *zni_check_sigmoid(zn_ctx *x, zni_check *k) { return zn_sigmoid(x, k->p[0]); }
+static zn_tensor *zni_check_add(zn_ctx *x, zni_check *k) { return zn_add(x, zn_add(x, zn_add(x, k->p[0], k->p[0]), k->p[1]), k->p[2]); }
+static zn_tensor *zni_check_mul(zn_ctx *x, zni_check *k) { return zn_mul(x, zn_mul(x, zn_mul(x, k->p[0], k->p[0]), k->p[1]), k->p[2]); }
+static zn_tensor *zni_check_scale(zn_ctx *x, zni_check *k) { return zn_scale(x, k->p[0], -1.75); }
+static zn_tensor *zni_check_avg_pool(zn_ctx *x, zni_check *k) { return zn_add(x, zn_adaptive_avg_pool(x, k->p[0], 2), zn_global_avg_pool(x, k->p[0])); }
+static zn_tensor *zni_check_max_pool(zn_ctx *x, zni_check *k) { return zn_max_pool(x, k->p[0], 3, 2, 1); }
+static zn_tensor *zni_check_concat(zn_ctx *x, zni_check *k) { return zn_concat(x, k->p[0], zn_concat(x, k->p[1], k->p[0])); }
+static zn_tensor *zni_check_slice(zn_ctx *x, zni_check *k) { return zn_mul(x, zn_slice(x, k->p[0], 1, 2), zn_slice(x, k->p[0], 2, 2)); }
+static zn_tensor *zni_check_reshape(zn_ctx *x, zni_check *k) { return zn_softmax(x, zn_reshape(x, k->p[0], zn_shape2(4, 6))); }
+static zn_tensor *zni_check_shuffle(zn_ctx *x, zni_check *k) { return zn_channel_shuffle(x, k->p[0], 2); }
+static zn_tensor *zni_check_attention(zn_ctx *x, zni_check *k) {
+    return zn_shuffle_attention(x, k->p[0], k->p[1], k->p[2], k->p[3], k->p[4], k->p[5], k->p[6], 2, 1e-2);
+}
+static zn_tensor *zni_check_softmax(zn_ctx *x, zni_check *k) { return zn_softmax(x, k->p[0]); }
+static zn_tensor *zni_check_log_softmax(zn_ctx *x, zni_check *k) { return zn_log_softmax(x, k->p[0]); }
+static zn_tensor *zni_check_cross_entropy(zn_ctx *x, zni_check *k) { return zn_cross_entropy(x, k->p[0], k->p[1]); }
+static zn_tensor *zni_check_smooth_l1(zn_ctx *x, zni_check *k) { return zn_smooth_l1(x, k->p[0], k->p[1], 0.7); }
+static zn_tensor *zni_check_sum(zn_ctx *x, zni_check *k) { return zn_sum(x, k->p[0]); }
+static zn_tensor *zni_check_mean(zn_ctx *x, zni_check *k) { return zn_mean(x, k->p[0]); }
+
+/* The operation table, in the order of the enumeration above. shapes: sizes of the check's parameters, one word each. */
+typedef struct zni_op {
+    const char *name;
+    zn_result (*backward)(zn_tensor *y);
+    zn_tensor *(*check)(zn_ctx *ctx, zni_check *check);
+    const char *shapes;
+} zni_op;
+
+static const zni_op zni_ops[] = {
+    {"conv2d", zni_conv2d_backward, zni_check_conv, "2x4x5x6 4x2x3x3 4 4x1x3x3 3x4x1x1"},
+    {"linear", zni_linear_backward, zni_check_linear, "3x5 4x5 4"},
+    {"batch_norm", zni_batch_norm_backward, zni_check_batch_norm, "3x2x3x4 2 2 2 2 2 2"},
+    {"group_norm", zni_group_norm_backward, zni_check_group_norm, "2x4x3x3 4 4"},
+    {"relu", zni_relu_backward, zni_check_relu, "3x7"},
+    {"swish", zni_swish_backward, zni_check_swish, "3x7"},
+    {"sigmoid", zni_sigmoid_backward, zni_check_sigmoid, "3x7"},
+    {"add", zni_pair_backward, zni_check_add, "2x3x4x5 2x3x1x1 5"},
+    {"mul", zni_pair_backward, zni_check_mul, "2x3x4x5 3x1x1 1"},
+    {"scale", zni_scale_backward, zni_check_scale, "3x7"},
+    {"avg_pool", zni_avg_pool_backward, zni_check_avg_pool, "2x2x5x3"},
+    {"max_pool", zni_max_pool_backward, zni_check_max_pool, "2x2x5x6"},
+    {"concat", zni_concat_backward, zni_check_concat, "2x3x2x2 2x1x2x2"},
+    {"slice", zni_slice_backward, zni_check_slice, "2x5x2x2"},
+    {"reshape", zni_reshape_backward, zni_check_reshape, "2x3x2x2"},
+    {"channel_shuffle", zni_channel_shuffle_backward, zni_check_shuffle, "2x6x2x2"},
+    {"shuffle_attention", zni_shuffle_attention_backward, zni_check_attention, "2x8x3x4 2 2 2 2 2 2"},
+    {"softmax", zni_softmax_backward, zni_check_softmax, "3x7"},
+    {"log_softmax", zni_softmax_backward, zni_check_log_softmax, "3x7"},
+    {"cross_entropy", zni_cross_entropy_backward, zni_check_cross_entropy, "3x5 3x5"},
+    {"smooth_l1", zni_smooth_l1_backward, zni_check_smooth_l1, "4x6 4x6"},
+    {"sum", zni_total_backward, zni_check_sum, "3x7"},
+    {"mean", zni_total_backward, zni_check_mean, "3x7"}};
+#define ZNI_OPS ((int)(sizeof zni_ops / sizeof zni_ops[0]))
+
+/* ---- tape ---- */
+ZN_API void zn_tape_clear(zn_ctx *ctx) {
+    if (ctx != NULL) zni_list_free(&ctx->tape);
+}
+ZN_API void zn_grad_clear(zn_ctx *ctx) {
+    zn_tensor *t;
+    for (t = ctx != NULL ? ctx->tensors : NULL; t != NULL; t = t->next)
+        if (t->grad != NULL) memset(t->grad, 0, t->count * sizeof(zn_real));
+}
+ZN_API void zn_no_grad_begin(zn_ctx *ctx) {
+    if (ctx != NULL) ++ctx->no_grad;
+}
+ZN_API void zn_no_grad_end(zn_ctx *ctx) {
+    if (ctx != NULL && ctx->no_grad > 0) --ctx->no_grad;
+}
+ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
+    zn_tensor *t;
+    int add;
+    if (ctx == NULL) return ZN_ERROR_ARGUMENT;
+    if (ctx->code != ZN_OK) return ctx->code;
+    if (loss == NULL || loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value");
+    if (!loss->needs_grad) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss depends on nothing trainable");
+    if (!isfinite((double)loss->data[0])) return zni_fail(ctx, ZN_ERROR_NUMBER, "backward: the loss is %g", (double)loss->data[0]);
+    if (zni_grad(loss, &add) == NULL) return ctx->code;
+    loss->grad[0] = 1;
+    for (t = ctx->tape; t != NULL; t = t->next) {
+        if (t->op < 0 || t->grad == NULL) continue;
+        if (zni_ops[t->op].backward(t) != ZN_OK || ctx->code != ZN_OK) return ctx->code;
+        zni_buffer_give(ctx, t->grad);
+        t->grad = NULL;
+        if (!t->internal || t->borrowed) continue;
+        zni_buffer_give(ctx, t->data);
+        t->data = NULL;
+    }
+    return ZN_OK;
+}
+
+/* ---- gradient checker ---- */
+ZN_API zn_gradient_opts zn_gradient_opts_default(void) {
+    zn_gradient_opts o;
+    o.step = sizeof(zn_real) == 8 ? 1e-5 : 1e-2;
+    o.per_tensor = 24;
+    o.tolerance = sizeof(zn_real) == 8 ? 1e-7 : 2e-2;
+    return o;
+}
+/* loss at x[i] = value, or NaN */
+static double zni_loss_at(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *, void *), void *user, zn_tensor *t, size_t i, zn_real value) {
+    double loss;
+    zn_real old = t->data[i];
+    t->data[i] = value;
+    zn_no_grad_begin(ctx);
+    loss = zn_tensor_value(loss_fn(ctx, user));
+    zn_no_grad_end(ctx);
+    t->data[i] = old;
+    zn_tape_clear(ctx);
+    return loss;
+}
+static void zni_check_tensor(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *, void *), void *user, const zn_gradient_opts *o, zn_tensor *t, zn_gradient_report *report) {
+    size_t shown = t->count < (size_t)o->per_tensor ? t->count : (size_t)o->per_tensor, j, i;
+    double scale = 1.0;
+    for (i = 0; i < t->count; ++i) scale = fabs((double)t->grad[i]) > scale ? fabs((double)t->grad[i]) : scale;
+    for (j = 0; j < shown; ++j) {
+        zn_real x, up, down;
+        double numeric, error;
+        i = j * t->count / shown;
+        x = t->data[i];
+        up = (zn_real)((double)x + o->step);
+        down = (zn_real)((double)x - o->step);
+        numeric = (zni_loss_at(ctx, loss_fn, user, t, i, up) - zni_loss_at(ctx, loss_fn, user, t, i, down)) / ((double)up - (double)down);
+        error = fabs(numeric - (double)t->grad[i]) / scale;
+        ++report->checked;
+        if (error <= report->worst) continue; /* a NaN is the worst */
+        report->worst = error;
+        snprintf(report->where, sizeof report->where, "%.60s[%lu]: %.6g, by differences %.6g", zn_tensor_name(t), (unsigned long)i, (double)t->grad[i], numeric);
+    }
+}
+ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *ctx, void *user), void *user,
+                                    const zn_gradient_opts *opts, zn_gradient_report *out_report) {
+    zn_gradient_opts o = opts != NULL ? *opts : zn_gradient_opts_default();
+    zn_gradient_report report;
+    zn_tensor *t;
+    memset(&report, 0, sizeof report);
+    if (ctx == NULL || loss_fn == NULL) return ZN_ERROR_ARGUMENT;
+    if (!(o.step > 0.0) || o.per_tensor < 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "check_gradients: step and per_tensor must be above 0");
+    zn_tape_clear(ctx);
+    zn_grad_clear(ctx);
+    zn_backward(ctx, loss_fn(ctx, user));
+    zn_tape_clear(ctx);
+    for (t = ctx->tensors; t != NULL && ctx->code == ZN_OK; t = t->next)
+        if (t->trainable) zni_check_tensor(ctx, loss_fn, user, &o, t, &report);
+    if (out_report != NULL) *out_report = report;
+    if (ctx->code == ZN_OK && !(report.worst <= o.tolerance))
+        zni_fail(ctx, ZN_ERROR_NUMBER, "gradient off by %.3g at %s", report.worst, report.where);
+    return ctx->code;
+}
+
+typedef struct zni_op_case {
+    int row;
+    zni_check check;
+} zni_op_case;
+
+static zn_tensor *zni_op_loss(zn_ctx *ctx, void *user) {
+    zni_op_case *c = (zni_op_case *)user;
+    zn_tensor *y = zni_ops[c->row].check(ctx, &c->check);
+    if (y == NULL || y->count == 1) return y;
+    if (c->check.mix == NULL) {
+        c->check.mix = zn_tensor_create(ctx, y->shape);
+        if (c->check.mix != NULL) zn_fill(c->check.mix->data, "mix", 1, y->count, -1.0, 1.0);
+    }
+    return zn_sum(ctx, zn_mul(ctx, y, c->check.mix));
+}
+/* Parameters of the shapes in the row's text, filled so that no value is near a kink of relu, max or smooth L1. */
+static void zni_op_params(zn_ctx *ctx, zni_op_case *c) {
+    const char *text = zni_ops[c->row].shapes;
+    int count;
+    for (count = 0; *text != '\0' && count < ZNI_MAX_INPUTS; ++count) {
+        zn_shape shape = zn_shape1(1);
+        zn_tensor *t;
+        char name[16];
+        int dims = 0;
+        size_t i;
+        while (zni_is_digit(*text)) {
+            shape.n[dims] = 0;
+            while (zni_is_digit(*text)) shape.n[dims] = shape.n[dims] * 10 + (*text++ - '0');
+            ++dims;
+            if (*text == 'x') ++text;
+        }
+        if (*text == ' ') ++text;
+        shape.dims = dims;
+        t = c->check.p[count] = zn_param_zeros(ctx, shape);
+        if (t == NULL) return;
+        snprintf(name, sizeof name, "p%d", count);
+        t->name = zni_copy_text(ctx, name);
+        zn_fill(t->data, name, 7, t->count, 0.5, 1.5);
+        for (i = 0; i < t->count; ++i) /* distinct steps of 0.07, far apart for the differences */
+            if (count == 0) t->data[i] = (zn_real)(0.07 * (double)((i * 37 + 11) % 61) - 2.13);
+    }
+}
+ZN_API const char *zn_op_name(int row) { return row >= 0 && row < ZNI_OPS ? zni_ops[row].name : NULL; }
+ZN_API zn_result zn_op_check(zn_ctx *ctx, int row, zn_gradient_report *out_report) {
+    zn_ctx *own;
+    zni_op_case c;
+    zn_result result;
+    if (ctx == NULL || row < 0 || row >= ZNI_OPS) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "op_check: no row %d", row);
+    if (zn_ctx_create(&ctx->opts, &own) != ZN_OK) return zni_fail(ctx, ZN_ERROR_MEMORY, "op_check: out of memory");
+    memset(&c, 0, sizeof c);
+    c.row = row;
+    zni_op_params(own, &c);
+    if (row == ZNI_OP_BATCH_NORM && own->code == ZN_OK) { /* running statistics are no parameters */
+        zn_tensor_set_trainable(c.check.p[5], 0);
+        zn_tensor_set_trainable(c.check.p[6], 0);
+    }
+    result = zn_check_gradients(own, zni_op_loss, &c, NULL, out_report);
+    if (result != ZN_OK) zni_fail(ctx, result, "%s: %s", zni_ops[row].name, own->text);
+    zn_ctx_destroy(own);
+    return result;
+}
 
 /* ==================================================================================================================
    IMPL-STRUCTURE  structure strings
@@ -1081,9 +2631,6 @@ static zn_result zni_parse_fail(zni_parser *p, int at, const char *format, ...) 
     return zni_fail(p->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: %s", at + 1, reason);
 }
 
-static int zni_is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
-static int zni_is_digit(char c) { return c >= '0' && c <= '9'; }
-static int zni_is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
 static char zni_peek(zni_parser *p) { /* next character that is no white space, not consumed */
     while (zni_is_space(p->text[p->at])) ++p->at;
@@ -2426,7 +3973,6 @@ ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_has
 /* ==================================================================================================================
    IMPL-REPORT  reports
    ================================================================================================================== */
-static void zni_ctx_drop_tensors(zn_ctx *ctx) { (void)ctx; }
 
 #endif /* ZENNET_IMPLEMENTATION_DONE */
 #endif /* ZENNET_IMPLEMENTATION */

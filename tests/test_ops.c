@@ -1,0 +1,272 @@
+/* test_ops.c - operations and their gradients: every row of the operation table against central differences, values
+   against plain loops written here, and refusals. Built with float and with double. */
+#define ZENNET_IMPLEMENTATION
+#include "zennet.h"
+
+#include "check.h"
+
+#ifdef ZENNET_DOUBLE
+#define TOLERANCE 1e-12
+#else
+#define TOLERANCE 2e-6
+#endif
+
+/* A created tensor with values in [-1, 1) that depend on its name. */
+static zn_tensor *filled(zn_ctx *ctx, zn_shape shape, const char *name) {
+    zn_tensor *t = zn_tensor_create(ctx, shape);
+    if (t != NULL) zn_fill(zn_tensor_data(t), name, 1, zn_tensor_count(t), -1, 1);
+    return t;
+}
+static double at(zn_tensor *t, int i) { return (double)zn_tensor_data(t)[i]; }
+
+static void test_table(zn_ctx *ctx) {
+    static const char *const needed[] = {"conv", "linear", "batch_norm", "group_norm", "relu", "swish", "sigmoid", "add", "mul", "scale",
+                                         "avg_pool", "max_pool", "concat", "slice", "reshape", "shuffle", "softmax", "cross_entropy", "smooth_l1", "sum", "mean"};
+    int row = 0, other;
+    size_t i;
+    for (; zn_op_name(row) != NULL; ++row) {
+        zn_gradient_report report;
+        zn_result result = zn_op_check(ctx, row, &report);
+        CHECK_FOR(result == ZN_OK, zn_op_name(row));
+        if (result != ZN_OK) printf("    %s\n", zn_error_text(ctx));
+        CHECK_FOR(report.checked > 0, zn_op_name(row));
+        for (other = 0; other < row; ++other) CHECK(strcmp(zn_op_name(row), zn_op_name(other)) != 0);
+        zn_error_clear(ctx);
+    }
+    CHECK(row >= 23 && zn_op_name(-1) == NULL && zn_op_check(ctx, row, NULL) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
+    for (i = 0; i < sizeof needed / sizeof needed[0]; ++i) {
+        int found = 0;
+        for (row = 0; zn_op_name(row) != NULL; ++row) found |= strstr(zn_op_name(row), needed[i]) != NULL;
+        CHECK_FOR(found, needed[i]);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------
+   Convolution against the plain definition, over odd shapes
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct conv_case {
+    int n, c, h, w, o, k, stride, padding, groups;
+} conv_case;
+
+static double conv_value(zn_tensor *x, zn_tensor *w, zn_tensor *b, const conv_case *s, int n, int o, int y, int z) {
+    int per = s->c / s->groups, first = o / (s->o / s->groups) * per, c, i, j;
+    double sum = b != NULL ? at(b, o) : 0;
+    for (c = 0; c < per; ++c)
+        for (i = 0; i < s->k; ++i)
+            for (j = 0; j < s->k; ++j) {
+                int row = y * s->stride + i - s->padding, column = z * s->stride + j - s->padding;
+                if (row < 0 || row >= s->h || column < 0 || column >= s->w) continue;
+                sum += at(x, ((n * s->c + first + c) * s->h + row) * s->w + column) * at(w, ((o * per + c) * s->k + i) * s->k + j);
+            }
+    return sum;
+}
+static void check_conv(zn_ctx *ctx, const conv_case *s, int bias) {
+    zn_tensor *x = filled(ctx, zn_shape4(s->n, s->c, s->h, s->w), "x"), *w = filled(ctx, zn_shape4(s->o, s->c / s->groups, s->k, s->k), "w");
+    zn_tensor *b = bias ? filled(ctx, zn_shape1(s->o), "b") : NULL, *y = zn_conv2d(ctx, x, w, b, s->stride, s->padding, s->groups);
+    int oh = (s->h + 2 * s->padding - s->k) / s->stride + 1, ow = (s->w + 2 * s->padding - s->k) / s->stride + 1, n, o, i, j, index = 0;
+    double worst = 0;
+    char which[128];
+    snprintf(which, sizeof which, "%d x %d x %d x %d to %d, kernel %d stride %d padding %d groups %d", s->n, s->c, s->h, s->w, s->o, s->k, s->stride, s->padding, s->groups);
+    CHECK_FOR(y != NULL && zn_tensor_count(y) == (size_t)s->n * (size_t)s->o * (size_t)oh * (size_t)ow, which);
+    for (n = 0; y != NULL && n < s->n; ++n)
+        for (o = 0; o < s->o; ++o)
+            for (i = 0; i < oh; ++i)
+                for (j = 0; j < ow; ++j, ++index) {
+                    double d = fabs(at(y, index) - conv_value(x, w, b, s, n, o, i, j));
+                    if (!(d <= worst)) worst = d;
+                }
+    CHECK_FOR(worst <= TOLERANCE * (s->k * s->k * s->c / s->groups + 1), which);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+    zn_tensor_destroy(w);
+    zn_tensor_destroy(b);
+}
+static void test_conv(zn_ctx *ctx) {
+    static const conv_case fixed[] = {{1, 3, 1, 1, 1, 1, 1, 0, 1}, {2, 3, 7, 5, 4, 3, 2, 1, 1}, {1, 17, 9, 13, 33, 1, 1, 0, 1}, {1, 1, 3, 3, 1, 3, 1, 0, 1},
+                                      {1, 64, 7, 7, 65, 1, 1, 0, 1}, {1, 8, 28, 28, 8, 7, 1, 3, 8}, {2, 8, 15, 1, 8, 5, 2, 2, 8}, {1, 4, 2, 2, 4, 7, 1, 3, 4},
+                                      {1, 6, 11, 11, 9, 3, 3, 0, 3}, {3, 16, 5, 5, 31, 1, 2, 0, 1}};
+    zn_rng rng = zn_rng_seed(3);
+    size_t i;
+    int round;
+    for (i = 0; i < sizeof fixed / sizeof fixed[0]; ++i) check_conv(ctx, &fixed[i], (int)i % 2);
+    for (round = 0; round < 60; ++round) {
+        conv_case s;
+        s.groups = round % 3 == 0 ? 1 + (int)zn_rng_below(&rng, 5) : 1;
+        s.c = s.groups * (1 + (int)zn_rng_below(&rng, 9));
+        s.o = round % 6 == 0 ? (s.groups = s.c) : s.groups * (1 + (int)zn_rng_below(&rng, 9));
+        s.n = 1 + (int)zn_rng_below(&rng, 3);
+        s.k = 1 + (int)zn_rng_below(&rng, 5);
+        s.h = s.k + (int)zn_rng_below(&rng, 12);
+        s.w = s.k + (int)zn_rng_below(&rng, 20);
+        s.stride = 1 + (int)zn_rng_below(&rng, 3);
+        s.padding = (int)zn_rng_below(&rng, 4);
+        check_conv(ctx, &s, round % 2);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------------
+   Small values worked out by hand
+   ------------------------------------------------------------------------------------------------------------------ */
+static void check_values(zn_tensor *t, const double *want, int count, const char *which) {
+    int i;
+    CHECK_FOR(t != NULL && zn_tensor_count(t) == (size_t)count, which);
+    for (i = 0; t != NULL && i < count; ++i) CHECK_FOR(fabs(at(t, i) - want[i]) <= 4 * TOLERANCE, which);
+}
+static void test_values(zn_ctx *ctx) {
+    static const zn_real four[] = {1, -2, 3, -4}, pair[] = {10, 20}, one[] = {2}, logits[] = {0, (zn_real)0.69314718055994530942, 1, 1}, target[] = {1, 0, (zn_real)0.5, (zn_real)0.5};
+    static const double relu[] = {1, 0, 3, 0}, twice[] = {2, -4, 6, -8}, channel[] = {11, 8, 23, 16}, product[] = {10, -20, 60, -80}, pooled[] = {-0.5, -0.5}, maximum[] = {1, -2, 3, -4};
+    static const double soft[] = {1.0 / 3, 2.0 / 3, 0.5, 0.5}, joined[] = {1, -2, 3, -4, 1, -2, 3, -4}, second[] = {3, -4}, shuffled[] = {0, 2, 1, 3};
+    static const zn_real channels[] = {0, 1, 2, 3};
+    zn_tensor *x = zn_tensor_from(ctx, zn_shape4(1, 2, 1, 2), four), *c = zn_tensor_from(ctx, zn_shape4(1, 2, 1, 1), pair), *s = zn_tensor_from(ctx, zn_shape1(1), one);
+    zn_tensor *l = zn_tensor_from(ctx, zn_shape2(2, 2), logits), *t = zn_tensor_from(ctx, zn_shape2(2, 2), target), *q = zn_tensor_from(ctx, zn_shape4(1, 4, 1, 1), channels);
+    check_values(zn_relu(ctx, x), relu, 4, "relu");
+    check_values(zn_scale(ctx, x, 2), twice, 4, "scale");
+    check_values(zn_mul(ctx, x, s), twice, 4, "mul by one value");
+    check_values(zn_add(ctx, x, x), twice, 4, "add");
+    check_values(zn_add(ctx, x, c), channel, 4, "add per channel");
+    check_values(zn_mul(ctx, x, c), product, 4, "mul per channel");
+    check_values(zn_global_avg_pool(ctx, x), pooled, 2, "global pool");
+    check_values(zn_max_pool(ctx, x, 2, 2, 1), maximum, 4, "max pool with windows half outside");
+    check_values(zn_softmax(ctx, l), soft, 4, "softmax");
+    check_values(zn_concat(ctx, x, x), joined, 8, "concat");
+    check_values(zn_slice(ctx, x, 1, 1), second, 2, "slice");
+    check_values(zn_channel_shuffle(ctx, q, 2), shuffled, 4, "shuffle");
+    CHECK(fabs(zn_tensor_value(zn_cross_entropy(ctx, l, t)) - (log(3.0) + log(2.0)) / 2) < 4 * TOLERANCE);
+    CHECK(fabs(zn_tensor_value(zn_sum(ctx, x)) + 2) < TOLERANCE && fabs(zn_tensor_value(zn_mean(ctx, x)) + 0.5) < TOLERANCE);
+    CHECK(fabs(zn_tensor_value(zn_smooth_l1(ctx, x, zn_scale(ctx, x, 0.75), 1)) - (0.03125 + 0.125 + 0.28125 + 0.5) / 4) < TOLERANCE);
+    CHECK(zn_error_code(ctx) == ZN_OK);
+    zn_tape_clear(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------
+   Refusals: NULL in, NULL out; shapes that do not fit leave a reason
+   ------------------------------------------------------------------------------------------------------------------ */
+static void check_refused(zn_ctx *ctx, zn_tensor *result, const char *which) {
+    CHECK_FOR(result == NULL, which);
+    CHECK_FOR(zn_error_code(ctx) != ZN_OK && zn_error_text(ctx)[0] != '\0', which);
+    zn_error_clear(ctx);
+    zn_tape_clear(ctx);
+}
+static void test_refusals(zn_ctx *ctx) {
+    zn_tensor *x = filled(ctx, zn_shape4(2, 4, 5, 5), "x"), *w = filled(ctx, zn_shape4(6, 4, 3, 3), "w"), *v = filled(ctx, zn_shape1(4), "v"), *bad = filled(ctx, zn_shape1(3), "v");
+    zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m");
+    check_refused(ctx, zn_tensor_create(ctx, zn_shape2(0, 3)), "a size of 0");
+    check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
+    check_refused(ctx, zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)), "sizes that overflow");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 0, 1, 1), "stride 0");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, -1, 1), "negative padding");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 2), "groups that do not fit the weights");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 3), "groups that do not divide");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 0), "no groups");
+    check_refused(ctx, zn_conv2d(ctx, x, w, bad, 1, 1, 1), "a bias of another size");
+    check_refused(ctx, zn_conv2d(ctx, m, w, NULL, 1, 1, 1), "a matrix into a convolution");
+    check_refused(ctx, zn_linear(ctx, x, w, NULL), "maps into a linear layer");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, bad, v, v, 0, 0.1, 1e-3), "batch norm of other sizes");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, NULL, NULL, 0, 0.1, 1e-3), "evaluation without running values");
+    check_refused(ctx, zn_group_norm(ctx, x, v, v, 3, 1e-5), "groups that do not divide");
+    check_refused(ctx, zn_add(ctx, x, m), "add of unlike shapes");
+    check_refused(ctx, zn_mul(ctx, x, bad), "mul of unlike shapes");
+    check_refused(ctx, zn_concat(ctx, x, m), "concat of unlike shapes");
+    check_refused(ctx, zn_slice(ctx, x, 2, 3), "slice past the end");
+    check_refused(ctx, zn_slice(ctx, x, -1, 2), "slice before the start");
+    check_refused(ctx, zn_slice(ctx, x, INT_MAX, INT_MAX), "slice that overflows");
+    check_refused(ctx, zn_reshape(ctx, x, zn_shape2(3, 3)), "reshape to another count");
+    check_refused(ctx, zn_channel_shuffle(ctx, x, 3), "shuffle groups that do not divide");
+    check_refused(ctx, zn_shuffle_attention(ctx, x, v, v, v, v, v, v, 2, 1e-5), "attention of another size");
+    check_refused(ctx, zn_max_pool(ctx, x, 9, 1, 0), "window larger than the map");
+    check_refused(ctx, zn_max_pool(ctx, x, 0, 1, 0), "no window");
+    check_refused(ctx, zn_adaptive_avg_pool(ctx, x, 0), "pool to nothing");
+    check_refused(ctx, zn_cross_entropy(ctx, m, v), "target of another shape");
+    check_refused(ctx, zn_smooth_l1(ctx, m, m, -1), "negative beta");
+    CHECK(zn_relu(ctx, NULL) == NULL && zn_add(ctx, x, NULL) == NULL && zn_conv2d(ctx, NULL, w, NULL, 1, 1, 1) == NULL && zn_mean(ctx, zn_swish(ctx, NULL)) == NULL);
+    CHECK(zn_backward(ctx, NULL) != ZN_OK);
+    zn_error_clear(ctx);
+    CHECK(zn_backward(ctx, zn_relu(ctx, x)) != ZN_OK); /* many values are no loss */
+    zn_error_clear(ctx);
+    CHECK(zn_tensor_data(NULL) == NULL && zn_tensor_grad(NULL) == NULL && zn_tensor_count(NULL) == 0);
+    zn_tensor_destroy(NULL);
+    zn_tape_clear(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------
+   Automatic differentiation
+   ------------------------------------------------------------------------------------------------------------------ */
+typedef struct mlp {
+    zn_tensor *x, *target, *w1, *b1, *w2, *b2;
+} mlp;
+static zn_tensor *mlp_loss(zn_ctx *ctx, void *user) {
+    mlp *m = (mlp *)user;
+    zn_tensor *h = zn_swish(ctx, zn_linear(ctx, m->x, m->w1, m->b1));
+    return zn_cross_entropy(ctx, zn_linear(ctx, h, m->w2, m->b2), m->target);
+}
+static void test_gradients(zn_ctx *ctx) {
+    zn_rng rng = zn_rng_seed(5);
+    zn_gradient_report report;
+    zn_gradient_opts wrong = zn_gradient_opts_default();
+    const zn_real nan_value = (zn_real)NAN;
+    mlp m;
+    double first;
+    m.x = filled(ctx, zn_shape2(4, 2), "x");
+    m.target = zn_tensor_create(ctx, zn_shape2(4, 3));
+    zn_tensor_data(m.target)[0] = zn_tensor_data(m.target)[4] = zn_tensor_data(m.target)[8] = zn_tensor_data(m.target)[10] = 1;
+    m.w1 = zn_param(ctx, zn_shape2(5, 2), &rng);
+    m.b1 = zn_param_zeros(ctx, zn_shape1(5));
+    m.w2 = zn_param(ctx, zn_shape2(3, 5), &rng);
+    m.b2 = zn_param_zeros(ctx, zn_shape1(3));
+    CHECK(zn_check_gradients(ctx, mlp_loss, &m, NULL, &report) == ZN_OK && report.checked >= 20);
+    wrong.tolerance = 0; /* central differences are never exact: a checker that cannot fail would pass this */
+    CHECK(zn_check_gradients(ctx, mlp_loss, &m, &wrong, &report) == ZN_ERROR_NUMBER && report.worst > 0 && report.where[0] != '\0');
+    zn_error_clear(ctx);
+    zn_grad_clear(ctx);
+    CHECK(zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_OK);
+    first = (double)zn_tensor_grad(m.w2)[1];
+    CHECK(first != 0);
+    zn_tape_clear(ctx);
+    CHECK(zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_OK);
+    CHECK(fabs((double)zn_tensor_grad(m.w2)[1] - 2 * first) <= 4 * TOLERANCE); /* gradients add up until they are cleared */
+    zn_grad_clear(ctx);
+    CHECK(fabs((double)zn_tensor_grad(m.w2)[1]) <= 0);
+    zn_tape_clear(ctx);
+    zn_tensor_set_trainable(m.w1, 0);
+    CHECK(!zn_tensor_trainable(m.w1) && zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_OK && zn_tensor_grad(m.w1) == NULL);
+    zn_tape_clear(ctx);
+    zn_no_grad_begin(ctx);
+    zn_no_grad_begin(ctx);
+    zn_no_grad_end(ctx);
+    CHECK(mlp_loss(ctx, &m) != NULL);
+    zn_no_grad_end(ctx);
+    zn_tape_clear(ctx);
+    zn_tensor_data(m.x)[0] = nan_value;
+    CHECK(zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_ERROR_NUMBER);
+    zn_error_clear(ctx);
+    zn_tape_clear(ctx);
+}
+
+/* The tape's memory must not grow with the steps. */
+static void test_memory(zn_ctx *ctx) {
+    zn_tensor *x = filled(ctx, zn_shape4(2, 4, 9, 9), "x");
+    zn_rng rng = zn_rng_seed(6);
+    zn_tensor *w = zn_param(ctx, zn_shape4(4, 4, 3, 3), &rng);
+    size_t settled = 0;
+    int step;
+    for (step = 0; step < 50; ++step) {
+        CHECK(zn_backward(ctx, zn_mean(ctx, zn_relu(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 1)))) == ZN_OK);
+        zn_tape_clear(ctx);
+        zn_grad_clear(ctx);
+        if (step == 3) settled = zn_memory_peak(ctx);
+    }
+    CHECK(settled > 0 && zn_memory_peak(ctx) == settled && zn_memory_now(ctx) <= settled);
+}
+
+int main(void) {
+    zn_ctx *ctx = NULL;
+    int i;
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_memory};
+    for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
+        CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
+        tests[i](ctx);
+        zn_ctx_destroy(ctx);
+    }
+    return check_done();
+}
