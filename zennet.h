@@ -451,6 +451,43 @@ ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer);
 /* ==================================================================================================================
    API-TRAIN  optimisers, schedule, trainer
    ================================================================================================================== */
+typedef enum zn_optimizer_kind { ZN_SGD = 0, ZN_ADAM, ZN_RMSPROP, ZN_ADADELTA } zn_optimizer_kind;
+typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyTorch's */
+    zn_optimizer_kind kind;  /* SGD */
+    double momentum;         /* sgd and rmsprop: 0.9 */
+    int nesterov;            /* sgd: 1 */
+    double weight_decay;     /* 5e-4, added to the gradient of weights of convolutions and linear layers only */
+    double clip;             /* 0: off; else gradients are clipped one by one to [-clip, clip] before decay is added */
+    double beta1, beta2;     /* adam: 0.9, 0.999 */
+    double alpha;            /* rmsprop: 0.9 */
+    double rho;              /* adadelta: 0.9 */
+    double eps;              /* 1e-8; adadelta 1e-9 */
+} zn_optimizer_opts;
+ZN_API zn_optimizer_opts zn_optimizer_opts_default(zn_optimizer_kind kind);
+ZN_API int zn_optimizer_parse(const char *text); /* "sgd", "adam", "rmsprop", "adadelta" or -1 */
+
+typedef struct zn_optimizer zn_optimizer; /* opaque */
+/* An optimiser for the parameters of a network, or (net NULL) for all tensors of the context that are trainable now. It
+   must be destroyed before them. Its state (momentum and the like) starts at 0. */
+ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimizer_opts *opts, zn_optimizer **out_optimizer);
+ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer);
+/* One step from the gradients collected since the last, which are then cleared; drops the tape. Tensors that are not
+   trainable at the moment stay as they are. Returns the context's first error instead of stepping. */
+ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr);
+
+typedef enum zn_schedule_kind { ZN_SCHEDULE_COSINE = 0, ZN_SCHEDULE_LINEAR, ZN_SCHEDULE_STEP } zn_schedule_kind;
+#define ZN_MAX_MILESTONES 16
+typedef struct zn_schedule {
+    zn_schedule_kind kind;
+    double lr, target;               /* at the end of warm-up and of training (cosine, linear) */
+    double epochs, warmup;           /* epochs in all, and of linear warm-up among them */
+    double samples;                  /* of one epoch: the whole training set */
+    double decay;                    /* step: factor at each milestone */
+    int milestones[ZN_MAX_MILESTONES], milestone_count; /* step: epochs */
+} zn_schedule;
+ZN_API int zn_schedule_parse(const char *text); /* "cosine", "linear", "step" or -1 */
+/* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). */
+ZN_API double zn_schedule_lr(const zn_schedule *schedule, double n);
 
 /* ==================================================================================================================
    API-MODEL  model files: safetensors and PyTorch checkpoints
@@ -701,6 +738,14 @@ static char *zni_copy_text(zn_ctx *ctx, const char *text) {
     char *copy = (char *)zni_alloc(ctx, zni_size_add(length, 1));
     if (copy != NULL) memcpy(copy, text, length + 1);
     return copy;
+}
+
+/* Index of a text in a table of names, -1 when it is not there or NULL. */
+static int zni_find_name(const char *const *names, int count, const char *text) {
+    int i;
+    for (i = 0; text != NULL && i < count; ++i)
+        if (strcmp(names[i], text) == 0) return i;
+    return -1;
 }
 
 /* ASCII whatever the locale. */
@@ -3253,16 +3298,9 @@ ZN_API zn_net_opts zn_net_opts_default(void) {
     o.gn_eps = 1e-5;
     return o;
 }
-ZN_API int zn_attention_parse(const char *text) {
-    static const char *const names[] = {"none", "se", "sa"};
-    int i;
-    for (i = 0; text != NULL && i < 3; ++i)
-        if (strcmp(text, names[i]) == 0) return i;
-    return -1;
-}
-ZN_API const char *zn_attention_text(zn_attention attention) {
-    return attention == ZN_ATTENTION_NONE ? "none" : attention == ZN_ATTENTION_SE ? "se" : attention == ZN_ATTENTION_SA ? "sa" : NULL;
-}
+static const char *const zni_attention_names[] = {"none", "se", "sa"};
+ZN_API int zn_attention_parse(const char *text) { return zni_find_name(zni_attention_names, 3, text); }
+ZN_API const char *zn_attention_text(zn_attention attention) { return (unsigned)attention < 3 ? zni_attention_names[attention] : NULL; }
 
 /* ==================================================================================================================
    IMPL-COUNT  counting
@@ -3499,7 +3537,424 @@ ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *op
 
 /* ==================================================================================================================
    IMPL-NET  blocks, attention, network
+   ------------------------------------------------------------------------------------------------------------------
+   A network is a plan and its tensors: all parameters and buffers in one block of memory, all gradients in another. A
+   layer finds its tensors by index, in the fixed order of zni_net_declare. Forward walks the plan and calls operations;
+   whoever needs to look inside (scores, distillation, Grad-CAM) hangs a tap into the walk.
+   Sources: specification sections 2 to 4; proven by ../shared/golden.
    ================================================================================================================== */
+struct zn_net {
+    zn_ctx *ctx;
+    zni_plan plan;
+    zn_net_opts opts;
+    char *structure;
+    zn_tensor **tensors;
+    unsigned char *roles;
+    size_t capacity, role_capacity;
+    int count;
+    int head, wirw; /* index of the first tensor */
+    zn_real *values, *grads;
+    char **class_names;
+};
+
+enum { ZNI_PARAM, ZNI_WEIGHT, ZNI_GATE, ZNI_BUFFER }; /* weights decay, gates can be left untrained, buffers never are */
+
+/* Appends one tensor without data; 0 when memory is out. */
+static int zni_net_tensor_add(zn_net *net, const char *prefix, const char *suffix, zn_shape shape, int role) {
+    zn_tensor *t;
+    void *items = net->tensors;
+    char name[ZNI_NAME_SIZE + 64];
+    if (!zni_grow(net->ctx, &items, &net->capacity, (size_t)net->count + 1, sizeof(zn_tensor *))) return 0;
+    net->tensors = (zn_tensor **)items;
+    items = net->roles;
+    if (!zni_grow(net->ctx, &items, &net->role_capacity, (size_t)net->count + 1, 1)) return 0;
+    net->roles = (unsigned char *)items;
+    t = zni_tensor_header(net->ctx, shape);
+    if (t == NULL) return 0;
+    t->created = t->borrowed = 1;
+    t->trainable = t->needs_grad = role != ZNI_BUFFER && (role != ZNI_GATE || net->opts.train_attention);
+    t->decay = role == ZNI_WEIGHT;
+    net->roles[net->count] = (unsigned char)role;
+    net->tensors[net->count++] = t;
+    t->next = net->ctx->tensors;
+    net->ctx->tensors = t;
+    snprintf(name, sizeof name, "%s%s", prefix, suffix);
+    t->name = zni_copy_text(net->ctx, name);
+    return t->name != NULL;
+}
+static int zni_net_add_conv(zn_net *net, const char *prefix, const char *suffix, int in, int out, int kernel, int groups) {
+    return zni_net_tensor_add(net, prefix, suffix, zn_shape4(out, in / groups, kernel, kernel), ZNI_WEIGHT);
+}
+static int zni_net_add_bn(zn_net *net, const char *prefix, int channels) {
+    zn_shape s = zn_shape1(channels);
+    return zni_net_tensor_add(net, prefix, ".weight", s, ZNI_PARAM) && zni_net_tensor_add(net, prefix, ".bias", s, ZNI_PARAM) &&
+           zni_net_tensor_add(net, prefix, ".running_mean", s, ZNI_BUFFER) && zni_net_tensor_add(net, prefix, ".running_var", s, ZNI_BUFFER);
+}
+static int zni_net_add_sa(zn_net *net, const char *prefix, int channels, int groups) {
+    zn_shape gate = zn_shape4(1, channels / (2 * groups), 1, 1), gn = zn_shape1(channels / (2 * groups));
+    return zni_net_tensor_add(net, prefix, ".cweight", gate, ZNI_GATE) && zni_net_tensor_add(net, prefix, ".cbias", gate, ZNI_GATE) &&
+           zni_net_tensor_add(net, prefix, ".sweight", gate, ZNI_GATE) && zni_net_tensor_add(net, prefix, ".sbias", gate, ZNI_GATE) &&
+           zni_net_tensor_add(net, prefix, ".gn.weight", gn, ZNI_PARAM) && zni_net_tensor_add(net, prefix, ".gn.bias", gn, ZNI_PARAM);
+}
+static int zni_net_add_se(zn_net *net, const char *prefix, int channels) {
+    int hidden = zni_se_hidden(channels);
+    char inner[ZNI_NAME_SIZE + 16];
+    snprintf(inner, sizeof inner, "%s.2", prefix);
+    if (!zni_net_add_conv(net, prefix, ".1.weight", channels, hidden, 1, 1) || !zni_net_add_bn(net, inner, hidden)) return 0;
+    snprintf(inner, sizeof inner, "%s.5", prefix);
+    return zni_net_add_conv(net, prefix, ".4.weight", hidden, channels, 1, 1) && zni_net_add_bn(net, inner, channels);
+}
+static int zni_net_add_linear(zn_net *net, const char *prefix, int in, int out, int bias) {
+    if (!zni_net_tensor_add(net, prefix, ".weight", zn_shape2(out, in), ZNI_WEIGHT)) return 0;
+    return !bias || zni_net_tensor_add(net, prefix, ".bias", zn_shape1(out), ZNI_PARAM);
+}
+
+/* The tensors of the layers from `first` on, in PyTorch's order. */
+static int zni_net_declare(zn_net *net, int first) {
+    int index, ok = 1;
+    for (index = first; index >= 0 && ok; index = net->plan.layers[index].next) {
+        zni_layer *l = &net->plan.layers[index];
+        char name[ZNI_NAME_SIZE];
+        zni_layer_name_text(&net->plan, index, l->kind == ZNI_L_UNIT ? ".proj" : ".netblock", name);
+        l->tensor = net->count;
+        switch (l->kind) {
+        case ZNI_L_CONV: ok = zni_net_add_conv(net, name, ".weight", l->in, l->out, l->kernel, l->groups); break;
+        case ZNI_L_BN: ok = zni_net_add_bn(net, name, l->in); break;
+        case ZNI_L_SE: ok = zni_net_add_se(net, name, l->in); break;
+        case ZNI_L_SA: ok = zni_net_add_sa(net, name, l->in, l->groups); break;
+        case ZNI_L_LINEAR: ok = zni_net_add_linear(net, name, l->in, l->out, l->bias); break;
+        default: ok = zni_net_declare(net, l->first_child);
+        }
+        if (!ok || l->kind != ZNI_L_UNIT || !l->proj) continue;
+        l->proj_tensor = net->count;
+        ok = zni_net_add_conv(net, name, ".0.weight", l->in, l->out, 1, 1) && zni_net_tensor_add(net, name, ".0.bias", zn_shape1(l->out), ZNI_PARAM);
+        strcat(name, ".1");
+        ok = ok && zni_net_add_bn(net, name, l->out);
+    }
+    return ok;
+}
+static int zni_net_declare_head(zn_net *net) {
+    int features = net->plan.features;
+    net->head = net->count;
+    if (!zni_net_add_linear(net, "fc_linear.netblock", features, net->opts.classes, 1)) return 0;
+    net->wirw = net->count;
+    if (!net->opts.lw_att) return 1;
+    return zni_net_tensor_add(net, "lw_att", ".res_scale.scale", zn_shape1(1), ZNI_GATE) &&
+           zni_net_tensor_add(net, "lw_att", ".x_scale.scale", zn_shape1(1), ZNI_GATE) && zni_net_add_sa(net, "lw_att.SAlayer", features, 8);
+}
+
+/* Gives every tensor its place in the two blocks, each on a cache line of its own. */
+static zn_result zni_net_allocate(zn_net *net) {
+    size_t line = ZNI_ALIGN / sizeof(zn_real), values = 0, grads = 0;
+    int i;
+    for (i = 0; i < net->count; ++i) {
+        size_t room = zni_size_mul(zni_size_add(net->tensors[i]->count, line - 1) / line, line);
+        values = zni_size_add(values, room);
+        if (net->roles[i] != ZNI_BUFFER) grads = zni_size_add(grads, room);
+    }
+    net->values = ZNI_NEW_ZERO(net->ctx, zn_real, values);
+    net->grads = ZNI_NEW_ZERO(net->ctx, zn_real, grads);
+    if (net->values == NULL || net->grads == NULL) return net->ctx->code;
+    for (i = 0, values = grads = 0; i < net->count; ++i) {
+        zn_tensor *t = net->tensors[i];
+        size_t room = (t->count + line - 1) / line * line;
+        t->data = net->values + values;
+        values += room;
+        if (net->roles[i] == ZNI_BUFFER) continue;
+        t->grad = net->grads + grads;
+        grads += room;
+    }
+    return ZN_OK;
+}
+
+ZN_API void zn_net_destroy(zn_net *net) {
+    zn_ctx *ctx;
+    int i;
+    if (net == NULL) return;
+    ctx = net->ctx;
+    zni_plan_destroy(&net->plan);
+    for (i = net->count - 1; i >= 0; --i) zn_tensor_destroy(net->tensors[i]); /* newest first: each is at the list's front */
+    for (i = 0; net->class_names != NULL && i < net->opts.classes; ++i) zni_free(ctx, net->class_names[i]);
+    zni_free(ctx, net->class_names);
+    zni_free(ctx, net->tensors);
+    zni_free(ctx, net->roles);
+    zni_free(ctx, net->values);
+    zni_free(ctx, net->grads);
+    zni_free(ctx, net->structure);
+    zni_free(ctx, net);
+}
+
+/* Values that are the same whatever the initialisation: norms 1 and 0, running statistics 0 and 1, gates and scales. */
+static void zni_net_start_values(zn_net *net) {
+    static const struct { const char *end; double value; } starts[] = {
+        {".cbias", 1}, {".sbias", 1}, {".running_var", 1}, {".scale", 1}};
+    int i;
+    for (i = 0; i < net->count; ++i) {
+        zn_tensor *t = net->tensors[i];
+        size_t length = strlen(t->name), end, k, j;
+        double value = t->shape.dims == 1 && length > 7 && strcmp(t->name + length - 7, ".weight") == 0 ? 1.0 : 0.0;
+        for (k = 0; k < sizeof starts / sizeof starts[0]; ++k) {
+            end = strlen(starts[k].end);
+            if (length > end && strcmp(t->name + length - end, starts[k].end) == 0) value = starts[k].value;
+        }
+        for (j = 0; j < t->count; ++j) t->data[j] = (zn_real)value;
+    }
+}
+
+static zn_result zni_net_build(zn_net *net) {
+    zn_structure *s = NULL;
+    size_t length;
+    int i;
+    if (zn_structure_parse(net->ctx, net->opts.structure, &s) != ZN_OK) return net->ctx->code;
+    length = zn_structure_format(s, NULL, 0);
+    net->structure = (char *)zni_alloc(net->ctx, length + 1);
+    if (net->structure != NULL) zn_structure_format(s, net->structure, length + 1);
+    net->opts.structure = net->structure;
+    if (net->structure != NULL) zni_plan_create(&net->plan, s, &net->opts);
+    zn_structure_destroy(s);
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    if (!zni_net_declare(net, net->plan.first) || !zni_net_declare_head(net) || zni_net_allocate(net) != ZN_OK) return net->ctx->code;
+    net->class_names = ZNI_NEW_ZERO(net->ctx, char *, net->opts.classes);
+    if (net->class_names == NULL) return net->ctx->code;
+    for (i = 0; i < net->opts.classes; ++i) {
+        char digits[16];
+        snprintf(digits, sizeof digits, "%d", i);
+        net->class_names[i] = zni_copy_text(net->ctx, digits);
+    }
+    zni_net_start_values(net);
+    return net->ctx->code;
+}
+ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **out_net) {
+    zn_net *net;
+    if (out_net != NULL) *out_net = NULL;
+    if (ctx == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: NULL was passed");
+    if (ctx->code != ZN_OK) return ctx->code;
+    net = ZNI_NEW_ZERO(ctx, zn_net, 1);
+    if (net == NULL) return ctx->code;
+    net->ctx = ctx;
+    net->opts = opts != NULL ? *opts : zn_net_opts_default();
+    if (!(net->opts.bn_eps > 0.0) || !(net->opts.gn_eps > 0.0) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
+    else if (zni_net_build(net) == ZN_OK) {
+        *out_net = net;
+        return ZN_OK;
+    }
+    zn_net_destroy(net);
+    return ctx->code;
+}
+ZN_API const zn_net_opts *zn_net_get_opts(const zn_net *net) { return net != NULL ? &net->opts : NULL; }
+ZN_API zn_ctx *zn_net_ctx(const zn_net *net) { return net != NULL ? net->ctx : NULL; }
+ZN_API int zn_net_tensor_count(const zn_net *net) { return net != NULL ? net->count : 0; }
+ZN_API zn_tensor *zn_net_tensor(const zn_net *net, int index) { return net != NULL && index >= 0 && index < net->count ? net->tensors[index] : NULL; }
+ZN_API int zn_net_is_buffer(const zn_net *net, int index) { return net != NULL && index >= 0 && index < net->count && net->roles[index] == ZNI_BUFFER; }
+ZN_API zn_tensor *zn_net_find(const zn_net *net, const char *name) {
+    int i;
+    for (i = 0; net != NULL && name != NULL && i < net->count; ++i)
+        if (strcmp(net->tensors[i]->name, name) == 0) return net->tensors[i];
+    return NULL;
+}
+ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen) {
+    int i;
+    for (i = 0; net != NULL && i < net->count; ++i) {
+        int head = i >= net->head && i < net->wirw;
+        zn_tensor_set_trainable(net->tensors[i], (net->roles[i] != ZNI_GATE || net->opts.train_attention) && (head || !frozen));
+    }
+}
+ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count) {
+    int i, j;
+    if (net == NULL || names == NULL) return ZN_ERROR_ARGUMENT;
+    if (count != net->opts.classes) return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%d class names for a network of %d classes", count, net->opts.classes);
+    for (i = 0; i < count; ++i)
+        for (j = 0; j <= i; ++j)
+            if (names[i] == NULL || (j < i && strcmp(names[i], names[j]) == 0))
+                return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "class %d has no name of its own", i);
+    for (i = 0; i < count; ++i) {
+        char *copy = zni_copy_text(net->ctx, names[i]);
+        if (copy == NULL) return net->ctx->code;
+        zni_free(net->ctx, net->class_names[i]);
+        net->class_names[i] = copy;
+    }
+    return ZN_OK;
+}
+ZN_API const char *zn_net_class_name(const zn_net *net, int index) { return net != NULL && index >= 0 && index < net->opts.classes ? net->class_names[index] : NULL; }
+
+/* ---- initialisation ---- */
+static const char *const zni_init_names[] = {"custom", "msra", "xavier", "stupid", "zero", "01", "pytorch", "score"};
+ZN_API int zn_init_parse(const char *text) { return zni_find_name(zni_init_names, (int)(sizeof zni_init_names / sizeof zni_init_names[0]), text); }
+/* Standard deviation of a weight. PyTorch's fans: fan_in = in/groups*k*k, fan_out = out*k*k. */
+static double zni_init_deviation(zn_init init, const zn_tensor *t) {
+    double fan_in = (double)(t->count / (size_t)t->shape.n[0]), fan_out = (double)t->shape.n[0] * t->shape.n[2] * t->shape.n[3];
+    double xavier = sqrt(2.0 / (fan_in + fan_out)), stupid = 1.0 / sqrt(fan_out);
+    switch (init) {
+    case ZN_INIT_CUSTOM: case ZN_INIT_MSRA: return 3.26033 * xavier;
+    case ZN_INIT_XAVIER: return (t->shape.dims == 4 ? sqrt(2.0) : 1.0) * xavier;
+    case ZN_INIT_STUPID: return stupid;
+    case ZN_INIT_ZERO: return 1e-3 * stupid;
+    case ZN_INIT_01: return 0.1 * stupid;
+    default: return 1.0;
+    }
+}
+/* One stream per tensor, chosen by its name: a network draws the same convolutions with and without attention. */
+static void zni_init_tensor(zn_tensor *t, zn_init init, uint64_t seed, size_t fan_in) {
+    zn_rng rng = zn_rng_stream(seed, zn_fnv1a64(t->name, strlen(t->name), ZN_FNV_START));
+    double bound = 1.0 / sqrt((double)fan_in), deviation = zni_init_deviation(init, t);
+    size_t i;
+    for (i = 0; i < t->count; ++i)
+        t->data[i] = (zn_real)(init == ZN_INIT_PYTORCH ? bound * (2.0 * zn_rng_uniform(&rng) - 1.0) : deviation * zn_rng_normal(&rng));
+}
+ZN_API zn_result zn_net_init(zn_net *net, zn_init init, uint64_t seed) {
+    int i;
+    if (net == NULL) return ZN_ERROR_ARGUMENT;
+    if ((int)init < 0 || init > ZN_INIT_SCORE) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "unknown initialisation %d", (int)init);
+    zni_net_start_values(net);
+    for (i = 0; i < net->count; ++i) {
+        zn_tensor *t = net->tensors[i];
+        size_t fan_in = t->count / (size_t)t->shape.n[0];
+        if (!t->decay) continue;
+        zni_init_tensor(t, init, seed, fan_in);
+        if (init == ZN_INIT_PYTORCH && strcmp(net->tensors[i + 1]->name + strlen(net->tensors[i + 1]->name) - 5, ".bias") == 0) zni_init_tensor(net->tensors[i + 1], init, seed, fan_in);
+    }
+    for (i = 0; init == ZN_INIT_CUSTOM && net->opts.reslink && i < net->plan.count; ++i) {
+        const zni_layer *l = &net->plan.layers[i];
+        if (l->kind == ZNI_L_BN && l->zero_init) memset(net->tensors[l->tensor]->data, 0, net->tensors[l->tensor]->count * sizeof(zn_real));
+    }
+    return ZN_OK;
+}
+
+/* ---- forward ---- */
+typedef struct zni_walk { /* one forward pass */
+    zn_net *net;
+    int training;
+    void (*tap)(void *user, const zni_layer *layer, zn_tensor *x, zn_tensor *y); /* sees every layer, NULL for none */
+    void *user;
+} zni_walk;
+
+static zn_tensor *zni_walk_bn(const zni_walk *w, zn_tensor *x, int first) {
+    zn_tensor *const *t = w->net->tensors + first;
+    return zn_batch_norm(w->net->ctx, x, t[0], t[1], t[2], t[3], w->training, w->net->opts.bn_momentum, w->net->opts.bn_eps);
+}
+static zn_tensor *zni_walk_sa(const zni_walk *w, zn_tensor *x, int first, int groups) {
+    zn_tensor *const *t = w->net->tensors + first;
+    return zn_shuffle_attention(w->net->ctx, x, t[0], t[1], t[2], t[3], t[4], t[5], groups, w->net->opts.gn_eps);
+}
+/* x * sigmoid(BN(conv(ReLU(BN(conv(mean x)))))) (specification section 4) */
+static zn_tensor *zni_walk_se(const zni_walk *w, zn_tensor *x, int first) {
+    zn_ctx *ctx = w->net->ctx;
+    zn_tensor *const *t = w->net->tensors + first;
+    zn_tensor *h = zn_relu(ctx, zni_walk_bn(w, zn_conv2d(ctx, zn_global_avg_pool(ctx, x), t[0], NULL, 1, 0, 1), first + 1));
+    return zn_mul(ctx, x, zn_sigmoid(ctx, zni_walk_bn(w, zn_conv2d(ctx, h, t[5], NULL, 1, 0, 1), first + 6)));
+}
+
+/* An intermediate result that nobody else will ask for gives its memory back: at once when nothing is recorded, else as
+   soon as backward has passed it. */
+static void zni_walk_drop(zn_tensor *x) {
+    if (x == NULL || x->created || x->borrowed) return;
+    x->internal = 1;
+    if (x->needs_grad) return;
+    zni_buffer_give(x->ctx, x->data);
+    x->data = NULL;
+}
+
+static zn_tensor *zni_walk_layer(const zni_walk *w, const zni_layer *l, zn_tensor *x);
+static zn_tensor *zni_walk_layers(const zni_walk *w, int first, zn_tensor *x, int keep);
+
+/* f(x) + x, or f(x) + BN(projection(x)) */
+static zn_tensor *zni_walk_unit(const zni_walk *w, const zni_layer *l, zn_tensor *x) {
+    zn_ctx *ctx = w->net->ctx;
+    zn_tensor *const *t = w->net->tensors + l->proj_tensor, *f = zni_walk_layers(w, l->first_child, x, 1), *link = x, *y;
+    if (l->proj) {
+        zn_tensor *conv = zn_conv2d(ctx, x, t[0], t[1], l->stride, 0, 1);
+        link = zni_walk_bn(w, conv, l->proj_tensor + 2);
+        zni_walk_drop(conv);
+    }
+    y = zn_add(ctx, f, link);
+    zni_walk_drop(f);
+    if (link != x) zni_walk_drop(link);
+    return y;
+}
+/* Branches read the same input; their results are added up or joined. */
+static zn_tensor *zni_walk_branches(const zni_walk *w, const zni_layer *l, zn_tensor *x) {
+    zn_tensor *sum = NULL;
+    int child;
+    for (child = l->first_child; child >= 0; child = w->net->plan.layers[child].next) {
+        zn_tensor *y = zni_walk_layer(w, &w->net->plan.layers[child], x);
+        if (y == NULL) return NULL;
+        if (sum == NULL) sum = y;
+        else sum = l->kind == ZNI_L_SUM ? zn_add(w->net->ctx, sum, y) : zn_concat(w->net->ctx, sum, y);
+    }
+    return sum;
+}
+static zn_tensor *zni_walk_layer(const zni_walk *w, const zni_layer *l, zn_tensor *x) {
+    zn_ctx *ctx = w->net->ctx;
+    zn_tensor *const *t = w->net->tensors + (l->tensor >= 0 ? l->tensor : 0), *y;
+    switch (l->kind) {
+    case ZNI_L_CONV: y = zn_conv2d(ctx, x, t[0], NULL, l->stride, (l->kernel - 1) / 2, l->groups); break;
+    case ZNI_L_BN: y = zni_walk_bn(w, x, l->tensor); break;
+    case ZNI_L_RELU: y = zn_relu(ctx, x); break;
+    case ZNI_L_SWISH: y = zn_swish(ctx, x); break;
+    case ZNI_L_SE: y = zni_walk_se(w, x, l->tensor); break;
+    case ZNI_L_SA: y = zni_walk_sa(w, x, l->tensor, l->groups); break;
+    case ZNI_L_LINEAR: y = zn_linear(ctx, x, t[0], l->bias ? t[1] : NULL); break;
+    case ZNI_L_MAX_POOL: y = zn_max_pool(ctx, x, l->kernel, l->stride, (l->kernel - 1) / 2); break;
+    case ZNI_L_AVG_POOL: y = zn_adaptive_avg_pool(ctx, x, l->size); break;
+    case ZNI_L_FLATTEN: y = x != NULL ? zn_reshape(ctx, x, zn_shape2(x->shape.n[0], (int)(x->count / (size_t)x->shape.n[0]))) : NULL; break;
+    case ZNI_L_SEQUENTIAL: y = zni_walk_layers(w, l->first_child, x, 1); break;
+    case ZNI_L_UNIT: y = zni_walk_unit(w, l, x); break;
+    default: y = zni_walk_branches(w, l, x); break;
+    }
+    if (w->tap != NULL && y != NULL) w->tap(w->user, l, x, y);
+    return y;
+}
+/* The layers from `first` on; keep: x is still needed by somebody else. */
+static zn_tensor *zni_walk_layers(const zni_walk *w, int first, zn_tensor *x, int keep) {
+    int index;
+    for (index = first; index >= 0 && x != NULL; index = w->net->plan.layers[index].next) {
+        zn_tensor *y = zni_walk_layer(w, &w->net->plan.layers[index], x);
+        if (y != NULL && y != x && !keep) zni_walk_drop(x);
+        keep = 0;
+        x = y;
+    }
+    return x;
+}
+
+static zn_tensor *zni_net_walk(const zni_walk *w, zn_tensor *x) {
+    char text[64];
+    if (x == NULL || !zni_need_dims(w->net->ctx, "network", x, 4)) return NULL;
+    if (x->shape.n[1] != 3) {
+        zni_fail(w->net->ctx, ZN_ERROR_ARGUMENT, "network: needs N x 3 x H x W, got %s", zni_shape_text(x->shape, text));
+        return NULL;
+    }
+    return zni_walk_layers(w, w->net->plan.first, x, 1);
+}
+/* Pool, optional WIRW y = res_scale * SA(x) + x_scale * x, linear. */
+static zn_tensor *zni_net_head(const zni_walk *w, zn_tensor *features) {
+    zn_net *net = w->net;
+    zn_ctx *ctx = net->ctx;
+    zn_tensor *x = zn_global_avg_pool(ctx, features), *const *t = net->tensors + net->wirw;
+    if (net->opts.lw_att) x = zn_add(ctx, zn_mul(ctx, zni_walk_sa(w, x, net->wirw + 2, 8), t[0]), zn_mul(ctx, x, t[1]));
+    if (x == NULL) return NULL;
+    return zn_linear(ctx, zn_reshape(ctx, x, zn_shape2(x->shape.n[0], net->plan.features)), net->tensors[net->head], net->tensors[net->head + 1]);
+}
+static zni_walk zni_walk_of(zn_net *net, int training) {
+    zni_walk w;
+    memset(&w, 0, sizeof w);
+    w.net = net;
+    w.training = training;
+    return w;
+}
+ZN_API zn_tensor *zn_net_features(zn_net *net, zn_tensor *x, int training) {
+    zni_walk w = zni_walk_of(net, training);
+    return net != NULL ? zni_net_walk(&w, x) : NULL;
+}
+ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training) {
+    zni_walk w = zni_walk_of(net, training);
+    zn_tensor *features, *logits;
+    if (net == NULL) return NULL;
+    features = zni_net_walk(&w, x);
+    logits = zni_net_head(&w, features);
+    if (features != x) zni_walk_drop(features);
+    return logits;
+}
 
 /* ==================================================================================================================
    IMPL-SCORE  scores
@@ -3956,7 +4411,150 @@ ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_has
 
 /* ==================================================================================================================
    IMPL-TRAIN  optimisers, schedule, trainer
+   ------------------------------------------------------------------------------------------------------------------
+   Every rule is one function of one tensor's values, gradients and state, element by element, so threads change nothing.
+   Sources: specification section 9, PyTorch's definitions of the four optimisers.
    ================================================================================================================== */
+struct zn_optimizer {
+    zn_ctx *ctx;
+    zn_optimizer_opts opts;
+    zn_tensor **tensors;
+    zn_real **state; /* of tensor i: slots times its count, slot after slot */
+    int count;
+    int64_t steps;
+};
+
+static const char *const zni_optimizer_names[] = {"sgd", "adam", "rmsprop", "adadelta"};
+ZN_API int zn_optimizer_parse(const char *text) { return zni_find_name(zni_optimizer_names, 4, text); }
+ZN_API zn_optimizer_opts zn_optimizer_opts_default(zn_optimizer_kind kind) {
+    zn_optimizer_opts o;
+    memset(&o, 0, sizeof o);
+    o.kind = kind;
+    o.momentum = 0.9;
+    o.nesterov = 1;
+    o.weight_decay = 5e-4;
+    o.beta1 = 0.9;
+    o.beta2 = 0.999;
+    o.alpha = 0.9;
+    o.rho = 0.9;
+    o.eps = kind == ZN_ADADELTA ? 1e-9 : 1e-8;
+    return o;
+}
+static size_t zni_optimizer_slots(zn_optimizer_kind kind) { return kind == ZN_SGD ? 1 : 2; }
+
+ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer) {
+    int i;
+    if (optimizer == NULL) return;
+    for (i = 0; optimizer->state != NULL && i < optimizer->count; ++i) zni_free(optimizer->ctx, optimizer->state[i]);
+    zni_free(optimizer->ctx, optimizer->state);
+    zni_free(optimizer->ctx, optimizer->tensors);
+    zni_free(optimizer->ctx, optimizer);
+}
+static zn_result zni_optimizer_collect(zn_optimizer *o, zn_net *net) {
+    zn_tensor *t;
+    int i, count = 0;
+    if (net != NULL) count = net->count;
+    else for (t = o->ctx->tensors; t != NULL; t = t->next) count += t->trainable;
+    if (count == 0) return zni_fail(o->ctx, ZN_ERROR_ARGUMENT, "optimizer: nothing is trainable");
+    o->tensors = ZNI_NEW(o->ctx, zn_tensor *, count);
+    o->state = ZNI_NEW_ZERO(o->ctx, zn_real *, count);
+    if (o->tensors == NULL || o->state == NULL) return o->ctx->code;
+    if (net == NULL) {
+        for (t = o->ctx->tensors; t != NULL; t = t->next)
+            if (t->trainable) o->tensors[o->count++] = t;
+    } else {
+        for (i = 0; i < net->count; ++i)
+            if (net->roles[i] != ZNI_BUFFER) o->tensors[o->count++] = net->tensors[i];
+    }
+    for (i = 0; i < o->count; ++i) {
+        o->state[i] = ZNI_NEW_ZERO(o->ctx, zn_real, zni_size_mul(o->tensors[i]->count, zni_optimizer_slots(o->opts.kind)));
+        if (o->state[i] == NULL) return o->ctx->code;
+    }
+    return ZN_OK;
+}
+ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimizer_opts *opts, zn_optimizer **out_optimizer) {
+    zn_optimizer *o;
+    if (out_optimizer != NULL) *out_optimizer = NULL;
+    if (ctx == NULL || out_optimizer == NULL || (net != NULL && net->ctx != ctx)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_optimizer_create: NULL, or a network of another context");
+    if (ctx->code != ZN_OK) return ctx->code;
+    if (opts != NULL && ((int)opts->kind < 0 || opts->kind > ZN_ADADELTA)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "unknown optimizer %d", (int)opts->kind);
+    o = ZNI_NEW_ZERO(ctx, zn_optimizer, 1);
+    if (o == NULL) return ctx->code;
+    o->ctx = ctx;
+    o->opts = opts != NULL ? *opts : zn_optimizer_opts_default(ZN_SGD);
+    if (zni_optimizer_collect(o, net) == ZN_OK) {
+        *out_optimizer = o;
+        return ZN_OK;
+    }
+    zn_optimizer_destroy(o);
+    return ctx->code;
+}
+
+/* g: gradient after clipping and decay; w, a, b: value and state. */
+ZNI_INLINE void zni_step_sgd(const zn_optimizer_opts *o, double lr, zn_real g, zn_real *w, zn_real *v) {
+    *v = (zn_real)o->momentum * *v + g;
+    *w -= (zn_real)lr * (o->nesterov ? g + (zn_real)o->momentum * *v : *v);
+}
+ZNI_INLINE void zni_step_adam(const zn_optimizer_opts *o, double lr, double correct1, double correct2, double g, zn_real *w, zn_real *m, zn_real *v) {
+    double mean = o->beta1 * (double)*m + (1.0 - o->beta1) * g, square = o->beta2 * (double)*v + (1.0 - o->beta2) * g * g;
+    *m = (zn_real)mean;
+    *v = (zn_real)square;
+    *w = (zn_real)((double)*w - lr * (mean / correct1) / (sqrt(square / correct2) + o->eps));
+}
+ZNI_INLINE void zni_step_rmsprop(const zn_optimizer_opts *o, double lr, double g, zn_real *w, zn_real *square, zn_real *buffer) {
+    double s = o->alpha * (double)*square + (1.0 - o->alpha) * g * g, v = o->momentum * (double)*buffer + g / (sqrt(s) + o->eps);
+    *square = (zn_real)s;
+    *buffer = (zn_real)v;
+    *w = (zn_real)((double)*w - lr * v);
+}
+ZNI_INLINE void zni_step_adadelta(const zn_optimizer_opts *o, double lr, double g, zn_real *w, zn_real *square, zn_real *change) {
+    double s = o->rho * (double)*square + (1.0 - o->rho) * g * g, d = sqrt((double)*change + o->eps) / sqrt(s + o->eps) * g;
+    *square = (zn_real)s;
+    *change = (zn_real)(o->rho * (double)*change + (1.0 - o->rho) * d * d);
+    *w = (zn_real)((double)*w - lr * d);
+}
+static void zni_step_tensor(const zn_optimizer *o, zn_tensor *t, zn_real *state, double lr) {
+    double correct1 = 1.0 - pow(o->opts.beta1, (double)o->steps), correct2 = 1.0 - pow(o->opts.beta2, (double)o->steps);
+    zn_real decay = (zn_real)(t->decay ? o->opts.weight_decay : 0.0), clip = (zn_real)o->opts.clip;
+    zn_real *a = state, *b = state + t->count;
+    size_t i;
+    for (i = 0; i < t->count; ++i) {
+        zn_real g = t->grad[i];
+        if (clip > 0) g = g > clip ? clip : g < -clip ? -clip : g;
+        g += decay * t->data[i];
+        switch (o->opts.kind) {
+        case ZN_SGD: zni_step_sgd(&o->opts, lr, g, &t->data[i], &a[i]); break;
+        case ZN_ADAM: zni_step_adam(&o->opts, lr, correct1, correct2, (double)g, &t->data[i], &a[i], &b[i]); break;
+        case ZN_RMSPROP: zni_step_rmsprop(&o->opts, lr, (double)g, &t->data[i], &a[i], &b[i]); break;
+        default: zni_step_adadelta(&o->opts, lr, (double)g, &t->data[i], &a[i], &b[i]); break;
+        }
+    }
+}
+ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
+    int i;
+    if (optimizer == NULL) return ZN_ERROR_ARGUMENT;
+    zn_tape_clear(optimizer->ctx);
+    if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
+    ++optimizer->steps;
+    for (i = 0; i < optimizer->count; ++i)
+        if (optimizer->tensors[i]->trainable) zni_step_tensor(optimizer, optimizer->tensors[i], optimizer->state[i], lr);
+    for (i = 0; i < optimizer->count; ++i) memset(optimizer->tensors[i]->grad, 0, optimizer->tensors[i]->count * sizeof(zn_real));
+    return ZN_OK;
+}
+
+/* ---- schedule ---- */
+static const char *const zni_schedule_names[] = {"cosine", "linear", "step"};
+ZN_API int zn_schedule_parse(const char *text) { return zni_find_name(zni_schedule_names, 3, text); }
+ZN_API double zn_schedule_lr(const zn_schedule *s, double n) {
+    double warm = s->warmup * s->samples, total = s->epochs * s->samples, share = (n - warm + 1.0) / (total - warm), lr = s->lr;
+    int i;
+    if (n < warm) return s->lr * (n + 1.0) / warm;
+    if (s->kind == ZN_SCHEDULE_COSINE) return s->lr + (s->target - s->lr) * (1.0 - cos(3.14159265358979323846 * share)) / 2.0;
+    if (s->kind == ZN_SCHEDULE_LINEAR) return s->lr + (s->target - s->lr) * share;
+    for (i = 0; i < s->milestone_count && i < ZN_MAX_MILESTONES; ++i)
+        if (s->milestones[i] < floor(n / s->samples)) lr *= s->decay;
+    return lr;
+}
 
 /* ==================================================================================================================
    IMPL-INFER  inference sessions
