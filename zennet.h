@@ -364,6 +364,119 @@ ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_o
 /* ==================================================================================================================
    API-IMAGE  image arithmetic and augmentation (uint8, as Pillow does it)
    ================================================================================================================== */
+/* A picture is width x height pixels of red, green, blue, 8 bit each, row after row from the top, without gaps: 3 *
+   width * height bytes. Sides are 1..ZN_MAX_IMAGE_SIDE. Every operation gives the bytes that Pillow 9.4 gives, which the
+   published networks were trained with (specification images.md; proof: golden/images). */
+#define ZN_MAX_IMAGE_SIDE 65535
+#define ZN_MAX_INPUT_SIZE 2048
+
+typedef enum zn_filter { ZN_FILTER_BICUBIC, ZN_FILTER_BILINEAR } zn_filter;
+
+/* Crops the box at left, top (pixels outside it are not used) and resizes it to out_w x out_h, written to out. The box
+   must lie in the picture. ZN_ERROR_ARGUMENT, ZN_ERROR_MEMORY. */
+ZN_API zn_result zn_image_resize(zn_ctx *ctx, const unsigned char *rgb, int width, int height, int left, int top, int box_w,
+                                 int box_h, zn_filter filter, unsigned char *out, int out_w, int out_h);
+
+/* The operations with their arguments. All but the first three keep the size. */
+typedef enum zn_image_op {
+    ZN_IMAGE_RESIZE_BICUBIC,  /* width height */
+    ZN_IMAGE_RESIZE_BILINEAR, /* width height */
+    ZN_IMAGE_CROP_RESIZE,     /* left top width height new_width new_height; bicubic */
+    ZN_IMAGE_SHEAR_X,         /* m: takes the pixel at x + m*y, bicubic */
+    ZN_IMAGE_SHEAR_Y,
+    ZN_IMAGE_TRANSLATE_X,     /* m: takes the pixel at x + m*width, nearest */
+    ZN_IMAGE_TRANSLATE_Y,
+    ZN_IMAGE_ROTATE,          /* degrees counter-clockwise about the centre, nearest */
+    ZN_IMAGE_COLOR,           /* factor: 0 gray, 1 unchanged, above 1 more of it; the same for the next three */
+    ZN_IMAGE_CONTRAST,
+    ZN_IMAGE_BRIGHTNESS,
+    ZN_IMAGE_SHARPNESS,
+    ZN_IMAGE_POSTERIZE,       /* bits that are kept, 0..8 */
+    ZN_IMAGE_SOLARIZE,        /* threshold: values from it upwards are inverted */
+    ZN_IMAGE_AUTOCONTRAST,
+    ZN_IMAGE_EQUALIZE,
+    ZN_IMAGE_INVERT,
+    ZN_IMAGE_FLIP,
+    ZN_IMAGE_OPS
+} zn_image_op;
+ZN_API const char *zn_image_op_name(zn_image_op op);      /* as in golden/images/index.txt; NULL past the end */
+ZN_API zn_image_op zn_image_op_find(const char *name);    /* ZN_IMAGE_OPS when there is none of that name */
+/* Checks that op takes these arguments (all finite, magnitudes up to 1e6) and says how large its result is. */
+ZN_API zn_result zn_image_op_size(zn_ctx *ctx, zn_image_op op, int width, int height, const double *args, int count,
+                                  int *out_w, int *out_h);
+/* Applies op and writes the result to out, as large as zn_image_op_size says; out and rgb must not overlap. */
+ZN_API zn_result zn_image_apply(zn_ctx *ctx, zn_image_op op, const unsigned char *rgb, int width, int height,
+                                const double *args, int count, unsigned char *out);
+
+/* How a network's input is made of a picture. Belongs to the model: it is kept in model files and obeyed in inference. */
+typedef struct zn_input {
+    int size;        /* side of the square input, pixels, 1..ZN_MAX_INPUT_SIZE */
+    int resize;      /* the shorter side becomes this (size..2*ZN_MAX_INPUT_SIZE), then the centre is cropped;
+                        0: the picture is stretched to exactly size x size, and one of that size is taken as it is */
+    zn_filter filter;
+    int bgr;         /* 1: planes in the order blue, green, red */
+    double mean[3], std[3]; /* of red, green, blue on 0..1 (whatever bgr says): value = (v/255 - mean)/std */
+} zn_input;
+ZN_API zn_input zn_input_default(void); /* 224, stretched, bicubic, RGB, ImageNet's mean and std: RAF-DB's evaluation */
+/* Whether every field is in its bounds; ZN_ERROR_ARGUMENT names the field. */
+ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in);
+/* The box at x, y of a picture -> 3 x size x size normalised values. scratch, aligned like malloc's memory, holds
+   zn_input_scratch_bytes(in, W, H) with W and H at least as large as any box (SIZE_MAX: too large, or in is bad).
+   Safe from many threads at once, each with its own scratch; allocates nothing; ZN_ERROR_ARGUMENT without words. */
+ZN_API size_t zn_input_scratch_bytes(const zn_input *in, int max_w, int max_h);
+ZN_API zn_result zn_input_apply(const zn_input *in, const unsigned char *rgb, int width, int height, int x, int y, int box_w,
+                                int box_h, void *scratch, zn_real *out);
+
+/* Augmentation: what training does to a picture before the network sees it, in this order. (specification section 10) */
+typedef enum zn_crop {
+    ZN_CROP_NONE,           /* as evaluation does it */
+    ZN_CROP_RANDOM_RESIZED, /* shorter side to crop_resize (0: left), a random box of it, resized to the input's size */
+    ZN_CROP_PADDED          /* stretched to the input's size, crop_padding black pixels around, a random square of size */
+} zn_crop;
+typedef enum zn_policy { ZN_POLICY_NONE, ZN_POLICY_IMAGENET, ZN_POLICY_CIFAR10 } zn_policy; /* AutoAugment, arXiv 1805.09501 */
+
+typedef struct zn_augment_opts {
+    zn_input input;          /* evaluation's input: size, filter, order, mean and std are training's too */
+    zn_crop crop;
+    int crop_resize;         /* 0..2*ZN_MAX_INPUT_SIZE */
+    int crop_padding;        /* 0..size */
+    double crop_area[2];     /* share of the picture, uniform, 0 < low <= high <= 1 */
+    double crop_ratio[2];    /* width/height, log-uniform, 0.1..10 */
+    double flip;             /* probability of mirroring left and right, 0..1 */
+    zn_policy policy;
+    double jitter;           /* brightness, contrast, color in random order, factors 1 +- this, 0..1; 0: none */
+    double lighting;         /* standard deviation of ImageNet's colour shift on 0..1 values, 0..1 */
+    double erase;            /* probability that a rectangle becomes zero after normalising, 0..1 */
+    double erase_area[2];    /* its share of the input, uniform, 0 < low <= high < 1 */
+    double erase_ratio[2];   /* its height/width, 0.1..10 */
+    int erase_ratio_log;     /* ratio log-uniform instead of uniform */
+} zn_augment_opts;
+
+/* The published recipes for an input of this size. Up to 32 pixels the two for faces crop with padding 4 and evaluate
+   without resizing. none: nothing random, evaluation's input stretched. */
+ZN_API zn_augment_opts zn_augment_opts_none(int size);
+ZN_API zn_augment_opts zn_augment_opts_rafdb(int size);
+ZN_API zn_augment_opts zn_augment_opts_affectnet(int size);
+ZN_API zn_augment_opts zn_augment_opts_cifar(int size);
+ZN_API zn_augment_opts zn_augment_opts_imagenet(int size);
+ZN_API zn_result zn_augment_check(zn_ctx *ctx, const zn_augment_opts *opts); /* ZN_ERROR_ARGUMENT names the field */
+/* A picture -> 3 x size x size normalised values. Every draw comes from rng, in an order that depends on opts and the
+   picture's size only. scratch, threads and errors as for zn_input_apply. */
+ZN_API size_t zn_augment_scratch_bytes(const zn_augment_opts *opts, int max_w, int max_h);
+ZN_API zn_result zn_augment(const zn_augment_opts *opts, zn_rng *rng, const unsigned char *rgb, int width, int height,
+                            void *scratch, zn_real *out);
+/* The same as a picture of size x size pixels for people to look at: lighting rounded and clipped, the erased rectangle
+   in the mean colour (which is what zero means). */
+ZN_API zn_result zn_augment_preview(const zn_augment_opts *opts, zn_rng *rng, const unsigned char *rgb, int width, int height,
+                                    void *scratch, unsigned char *out);
+
+/* target, count x classes, = (1 - smoothing) * onehot(label) + smoothing/classes. */
+ZN_API void zn_smooth_targets(const int *labels, int count, int classes, double smoothing, zn_real *target);
+/* Mixup (arXiv 1710.09412) of a batch in place: one share ~ Beta(alpha, alpha), x_i = share*x_i + (1-share)*x_p(i) with a
+   random permutation p, and the same for the targets. x is batch x per_sample, target batch x classes; partner holds
+   batch numbers and receives p. Returns the share; alpha <= 0: 1, and nothing is mixed or drawn. */
+ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes,
+                       uint32_t *partner);
 
 /* ==================================================================================================================
    API-PACK  packed data sets
@@ -3966,7 +4079,909 @@ ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training) {
 
 /* ==================================================================================================================
    IMPL-IMAGE  images and augmentation
+   ------------------------------------------------------------------------------------------------------------------
+   Bytes as Pillow 9.4 computes them: fixed point where it uses fixed point, its float where it uses float, its order of
+   operations in double. Two buffers of a picture's size are enough for any chain of operations. Everything below
+   zn_image_apply works in memory that the caller brought, so that loader threads never meet in an allocator.
    ================================================================================================================== */
+
+/* ---- resizing ---- */
+typedef struct zni_box {
+    int x, y, w, h;
+} zni_box;
+typedef struct zni_view { /* a box of a larger picture; stride in bytes from row to row */
+    const unsigned char *rgb;
+    size_t stride;
+    int w, h;
+} zni_view;
+typedef struct zni_taps { /* one pass: output i is the sum of k[i*size + j] * input[first[i] + j], j < count[i] */
+    int size;
+    int32_t *first, *count, *k; /* k: weights times 2^22; all that meet one output stay below 2^31 together, times 255 */
+} zni_taps;
+
+static zni_view zni_view_box(const unsigned char *rgb, int width, int x, int y, int w, int h) {
+    zni_view v;
+    v.stride = (size_t)width * 3;
+    v.rgb = rgb + (size_t)y * v.stride + (size_t)x * 3;
+    v.w = w;
+    v.h = h;
+    return v;
+}
+static double zni_filter_weight(zn_filter filter, double t) {
+    t = fabs(t);
+    if (filter == ZN_FILTER_BILINEAR) return t < 1.0 ? 1.0 - t : 0.0;
+    if (t < 1.0) return (1.5 * t - 2.5) * t * t + 1.0;
+    return t < 2.0 ? (((t - 5.0) * t + 8.0) * t - 4.0) * -0.5 : 0.0;
+}
+/* Taps reach support input pixels to both sides: more when shrinking, so that every pixel counts. */
+static double zni_filter_support(zn_filter filter, double scale) {
+    return (filter == ZN_FILTER_BILINEAR ? 1.0 : 2.0) * (scale > 1.0 ? scale : 1.0);
+}
+static size_t zni_taps_bytes(double scale, int count) {
+    size_t each = (size_t)(2.0 * ceil(zni_filter_support(ZN_FILTER_BICUBIC, scale))) + 3;
+    return zni_size_mul(zni_size_mul(each, sizeof(int32_t)), (size_t)count);
+}
+/* Outputs begin..begin+count-1 of a pass from `in` to `out` pixels; returns the first byte of memory that is left. */
+static unsigned char *zni_taps_build(zni_taps *t, zn_filter filter, int in, int out, int begin, int count, unsigned char *memory) {
+    double scale = (double)in / (double)out, support = zni_filter_support(filter, scale), shrink = 1.0 / (scale > 1.0 ? scale : 1.0);
+    int i, j;
+    t->size = (int)ceil(support) * 2 + 1;
+    t->first = (int32_t *)(void *)memory;
+    t->count = t->first + count;
+    t->k = t->count + count;
+    for (i = 0; i < count; ++i) {
+        double centre = ((double)(begin + i) + 0.5) * scale, sum = 0.0;
+        int lo = (int)(centre - support + 0.5), hi = (int)(centre + support + 0.5);
+        if (lo < 0) lo = 0;
+        if (hi > in) hi = in;
+        t->first[i] = lo;
+        t->count[i] = hi - lo;
+        for (j = lo; j < hi; ++j) sum += zni_filter_weight(filter, ((double)j - centre + 0.5) * shrink);
+        for (j = lo; j < hi; ++j) {
+            double w = zni_filter_weight(filter, ((double)j - centre + 0.5) * shrink);
+            if (sum != 0.0) w /= sum;
+            t->k[(ptrdiff_t)i * t->size + (j - lo)] = (int32_t)(w * 4194304.0 + (w < 0.0 ? -0.5 : 0.5));
+        }
+    }
+    return (unsigned char *)(void *)(t->k + (ptrdiff_t)count * t->size);
+}
+ZNI_INLINE unsigned char zni_from_fixed22(int32_t v) { return (unsigned char)(v < 0 ? 0 : v >= 1 << 30 ? 255 : v >> 22); }
+
+/* One row to `count` outputs. */
+static void zni_resize_row(const zni_taps *t, int count, const unsigned char *in, unsigned char *out) {
+    int i, j;
+    for (i = 0; i < count; ++i, out += 3) {
+        const unsigned char *p = in + 3 * (size_t)t->first[i];
+        const int32_t *k = t->k + (ptrdiff_t)i * t->size;
+        int32_t r = 1 << 21, g = 1 << 21, b = 1 << 21;
+        for (j = 0; j < t->count[i]; ++j, p += 3) {
+            r += k[j] * p[0];
+            g += k[j] * p[1];
+            b += k[j] * p[2];
+        }
+        out[0] = zni_from_fixed22(r);
+        out[1] = zni_from_fixed22(g);
+        out[2] = zni_from_fixed22(b);
+    }
+}
+/* `count` rows of `bytes` bytes to one; in blocks, whose sums stay in the first cache. */
+static void zni_resize_column(const int32_t *k, int count, const unsigned char *in, size_t stride, size_t bytes, unsigned char *out) {
+    enum { BLOCK = 256 };
+    int32_t sum[BLOCK];
+    size_t from;
+    for (from = 0; from < bytes; from += BLOCK) {
+        int i, j, n = bytes - from < BLOCK ? (int)(bytes - from) : BLOCK;
+        for (i = 0; i < n; ++i) sum[i] = 1 << 21;
+        for (j = 0; j < count; ++j) {
+            const unsigned char *row = in + (size_t)j * stride + from;
+            int32_t w = k[j];
+            for (i = 0; i < n; ++i) sum[i] += w * row[i];
+        }
+        for (i = 0; i < n; ++i) out[from + (size_t)i] = zni_from_fixed22(sum[i]);
+    }
+}
+
+/* Scratch that zni_resize takes at most for sources up to in_h rows, windows up to out_w x out_h, shrinking by scale. */
+static size_t zni_resize_bytes(double scale, int in_h, int out_w, int out_h) {
+    size_t rows = zni_size_mul(zni_size_mul((size_t)out_w, 3), (size_t)in_h);
+    return zni_size_add(zni_size_add(zni_taps_bytes(scale, out_w), zni_taps_bytes(scale, out_h)), rows);
+}
+/* The window of source resized to out_w x out_h, and nothing outside the window: a picture of 1 x 20000 does not become
+   one of 224 x 4480000 before its centre is cropped. Horizontal pass first, bytes between the passes, a pass that
+   changes nothing left out. */
+static void zni_resize(zni_view source, zn_filter filter, int out_w, int out_h, zni_box window, unsigned char *scratch, unsigned char *out) {
+    size_t bytes = (size_t)window.w * 3;
+    zni_taps across, down;
+    int row = window.y, rows = window.h, i;
+    memset(&down, 0, sizeof down);
+    if (out_h != source.h) {
+        scratch = zni_taps_build(&down, filter, source.h, out_h, window.y, window.h, scratch);
+        row = down.first[0];
+        rows = down.first[window.h - 1] + down.count[window.h - 1] - row;
+    }
+    source.rgb += (size_t)row * source.stride;
+    if (out_w != source.w) {
+        unsigned char *to = zni_taps_build(&across, filter, source.w, out_w, window.x, window.w, scratch);
+        if (out_h == source.h) to = out;
+        for (i = 0; i < rows; ++i) zni_resize_row(&across, window.w, source.rgb + (size_t)i * source.stride, to + (size_t)i * bytes);
+        source.rgb = to;
+        source.stride = bytes;
+    } else {
+        source.rgb += (size_t)window.x * 3;
+    }
+    for (i = 0; i < window.h; ++i, out += bytes) {
+        const unsigned char *from = source.rgb + (size_t)i * source.stride;
+        if (out_h != source.h)
+            zni_resize_column(down.k + (ptrdiff_t)i * down.size, down.count[i], source.rgb + (size_t)(down.first[i] - row) * source.stride,
+                              source.stride, bytes, out);
+        else if (from != out)
+            memcpy(out, from, bytes);
+    }
+}
+
+/* ---- operations that keep the size: in -> out, a holds the arguments ---- */
+typedef void (*zni_image_fn)(const unsigned char *in, int w, int h, const double *a, unsigned char *out);
+
+ZNI_INLINE size_t zni_pixels(int w, int h) { return (size_t)w * (size_t)h; }
+ZNI_INLINE int zni_luma(const unsigned char *p) { return (19595 * p[0] + 38470 * p[1] + 7471 * p[2] + 32768) >> 16; }
+/* d + factor*(v - d), truncated; in float, as Pillow has it. */
+ZNI_INLINE unsigned char zni_blend(int d, int v, float factor) {
+    float t = (float)d + factor * (float)(v - d);
+    return (unsigned char)(t <= 0.0f ? 0 : t >= 255.0f ? 255 : (int)t);
+}
+/* The same curve for red, green and blue, or (three) one each. */
+static void zni_curve(const unsigned char *in, int w, int h, const unsigned char *lut, int three, unsigned char *out) {
+    size_t i, n = zni_pixels(w, h) * 3, green = three ? 256 : 0;
+    for (i = 0; i < n; i += 3) {
+        out[i] = lut[in[i]];
+        out[i + 1] = lut[green + in[i + 1]];
+        out[i + 2] = lut[2 * green + in[i + 2]];
+    }
+}
+/* Blends with the picture that has `level` everywhere. */
+static void zni_blend_level(const unsigned char *in, int w, int h, int level, double factor, unsigned char *out) {
+    unsigned char lut[256];
+    int i;
+    for (i = 0; i < 256; ++i) lut[i] = zni_blend(level, i, (float)factor);
+    zni_curve(in, w, h, lut, 0, out);
+}
+static void zni_image_brightness(const unsigned char *in, int w, int h, const double *a, unsigned char *out) { zni_blend_level(in, w, h, 0, a[0], out); }
+static void zni_image_contrast(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t i, n = zni_pixels(w, h);
+    uint64_t sum = 0;
+    for (i = 0; i < n; ++i) sum += (uint64_t)zni_luma(in + 3 * i);
+    zni_blend_level(in, w, h, (int)((double)sum / (double)n + 0.5), a[0], out);
+}
+static void zni_image_color(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t i, n = zni_pixels(w, h) * 3;
+    float factor = (float)a[0];
+    for (i = 0; i < n; i += 3) {
+        int gray = zni_luma(in + i);
+        out[i] = zni_blend(gray, in[i], factor);
+        out[i + 1] = zni_blend(gray, in[i + 1], factor);
+        out[i + 2] = zni_blend(gray, in[i + 2], factor);
+    }
+}
+/* Blends with the 3 x 3 smoothing (1 1 1; 1 5 1; 1 1 1)/13, rounded; its border is the picture's. */
+static void zni_image_sharpness(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t stride = (size_t)w * 3, i;
+    float factor = (float)a[0];
+    int y;
+    memcpy(out, in, stride * (size_t)h);
+    for (y = 1; y < h - 1; ++y) {
+        const unsigned char *p = in + (size_t)y * stride, *up = p - stride, *down = p + stride;
+        unsigned char *to = out + (size_t)y * stride;
+        for (i = 3; i + 3 < stride; ++i) {
+            int sum = up[i - 3] + up[i] + up[i + 3] + p[i - 3] + 5 * p[i] + p[i + 3] + down[i - 3] + down[i] + down[i + 3];
+            to[i] = zni_blend((2 * sum + 13) / 26, p[i], factor);
+        }
+    }
+}
+static void zni_image_posterize(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t i, n = zni_pixels(w, h) * 3;
+    unsigned char mask = (unsigned char)(0xff00 >> (int)a[0]);
+    for (i = 0; i < n; ++i) out[i] = in[i] & mask;
+}
+static void zni_image_solarize(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    unsigned char lut[256];
+    int i;
+    for (i = 0; i < 256; ++i) lut[i] = (unsigned char)((double)i < a[0] ? i : 255 - i);
+    zni_curve(in, w, h, lut, 0, out);
+}
+static void zni_image_invert(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t i, n = zni_pixels(w, h) * 3;
+    (void)a;
+    for (i = 0; i < n; ++i) out[i] = (unsigned char)(255 - in[i]);
+}
+static void zni_histogram(const unsigned char *in, int w, int h, size_t count[3][256]) {
+    size_t i, n = zni_pixels(w, h) * 3;
+    memset(count, 0, 3 * sizeof count[0]);
+    for (i = 0; i < n; i += 3) {
+        ++count[0][in[i]];
+        ++count[1][in[i + 1]];
+        ++count[2][in[i + 2]];
+    }
+}
+static void zni_image_autocontrast(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t count[3][256];
+    unsigned char lut[3 * 256];
+    int c, i, lo, hi;
+    (void)a;
+    zni_histogram(in, w, h, count);
+    for (c = 0; c < 3; ++c) {
+        double scale = 1.0, offset = 0.0;
+        for (lo = 0; count[c][lo] == 0; ++lo) {}
+        for (hi = 255; count[c][hi] == 0; --hi) {}
+        if (hi > lo) {
+            scale = 255.0 / (double)(hi - lo);
+            offset = -(double)lo * scale;
+        }
+        for (i = 0; i < 256; ++i) {
+            double v = (double)i * scale + offset;
+            lut[c * 256 + i] = (unsigned char)(v <= 0.0 ? 0 : v >= 255.0 ? 255 : (int)v);
+        }
+    }
+    zni_curve(in, w, h, lut, 1, out);
+}
+static void zni_image_equalize(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t count[3][256], n = zni_pixels(w, h);
+    unsigned char lut[3 * 256];
+    int c, i, hi;
+    (void)a;
+    zni_histogram(in, w, h, count);
+    for (c = 0; c < 3; ++c) {
+        size_t step, sum;
+        for (hi = 255; count[c][hi] == 0; --hi) {}
+        step = (n - count[c][hi]) / 255; /* 0 also when there is only one bin */
+        sum = step / 2;
+        for (i = 0; i < 256; ++i) {
+            size_t v = step > 0 ? sum / step : (size_t)i;
+            lut[c * 256 + i] = (unsigned char)(v > 255 ? 255 : v);
+            sum += count[c][i];
+        }
+    }
+    zni_curve(in, w, h, lut, 1, out);
+}
+static void zni_image_flip(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    int x, y;
+    (void)a;
+    for (y = 0; y < h; ++y) {
+        const unsigned char *p = in + ((size_t)y * (size_t)w + (size_t)w) * 3;
+        for (x = 0; x < w; ++x, out += 3) {
+            p -= 3;
+            out[0] = p[0];
+            out[1] = p[1];
+            out[2] = p[2];
+        }
+    }
+}
+
+/* ---- geometry: what no pixel of the picture covers becomes 128 ---- */
+ZNI_INLINE void zni_copy_pixel(unsigned char *to, const unsigned char *from) {
+    to[0] = from[0];
+    to[1] = from[1];
+    to[2] = from[2];
+}
+/* Source column or row of each output along one side, found by adding 1 again and again, as Pillow does: where the sum
+   meets an integer, its rounding decides. -1 outside. */
+ZNI_INLINE int zni_nearest(double at, int size) { return at >= 0.0 && at < (double)size ? (int)at : -1; }
+static void zni_translate(const unsigned char *in, int w, int h, double dx, double dy, unsigned char *out) {
+    size_t stride = (size_t)w * 3;
+    double at_y = dy + 0.5;
+    int x, y;
+    memset(out, 128, stride * (size_t)h);
+    for (y = 0; y < h; ++y, at_y += 1.0, out += stride) {
+        int from_y = zni_nearest(at_y, h);
+        double at_x = dx + 0.5;
+        if (from_y < 0) continue;
+        for (x = 0; x < w; ++x, at_x += 1.0) {
+            int from_x = zni_nearest(at_x, w);
+            if (from_x >= 0) zni_copy_pixel(out + 3 * (size_t)x, in + (size_t)from_y * stride + 3 * (size_t)from_x);
+        }
+    }
+}
+static void zni_image_translate_x(const unsigned char *in, int w, int h, const double *a, unsigned char *out) { zni_translate(in, w, h, a[0] * (double)w, 0.0, out); }
+static void zni_image_translate_y(const unsigned char *in, int w, int h, const double *a, unsigned char *out) { zni_translate(in, w, h, 0.0, a[0] * (double)h, out); }
+
+/* Cubic through four values with a = -1, at d in [0, 1) between the second and the third, truncated. */
+ZNI_INLINE unsigned char zni_cubic(int v0, int v1, int v2, int v3, double d) {
+    double v = (double)v1 + d * ((double)(v2 - v0) + d * ((double)(2 * (v0 - v1) + v2 - v3) + d * (double)(v1 - v0 + v3 - v2)));
+    return (unsigned char)(v <= 0.0 ? 0 : v >= 255.0 ? 255 : (int)v);
+}
+/* Sampling at (x + m*y, y) needs the cubic along x only, since the 4 x 4 filter is exact where a position is whole. One
+   line of n pixels, `step` bytes apart; across is the line's own position. */
+static void zni_shear_line(const unsigned char *in, int n, size_t step, double m, double across, unsigned char *out) {
+    int i, c, j;
+    for (i = 0; i < n; ++i, out += step) {
+        double at = ((double)i + 0.5) + m * across, left;
+        const unsigned char *p[4];
+        if (!(at >= 0.0 && at < (double)n)) {
+            memset(out, 128, 3);
+            continue;
+        }
+        left = floor(at - 0.5);
+        for (j = 0; j < 4; ++j) {
+            int tap = (int)left - 1 + j;
+            p[j] = in + (size_t)(tap < 0 ? 0 : tap >= n ? n - 1 : tap) * step;
+        }
+        for (c = 0; c < 3; ++c) out[c] = zni_cubic(p[0][c], p[1][c], p[2][c], p[3][c], at - 0.5 - left);
+    }
+}
+static void zni_image_shear_x(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t stride = (size_t)w * 3;
+    int y;
+    for (y = 0; y < h; ++y) zni_shear_line(in + (size_t)y * stride, w, 3, a[0], (double)y + 0.5, out + (size_t)y * stride);
+}
+static void zni_image_shear_y(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    size_t stride = (size_t)w * 3;
+    int x;
+    for (x = 0; x < w; ++x) zni_shear_line(in + (size_t)x * 3, h, stride, a[0], (double)x + 0.5, out + (size_t)x * 3);
+}
+
+ZNI_INLINE int64_t zni_fixed16(double v) { return (int64_t)floor(v * 65536.0 + 0.5); }
+static void zni_image_rotate(const unsigned char *in, int w, int h, const double *a, unsigned char *out) {
+    double degrees = fmod(a[0], 360.0), angle, c, s, mx = 0.5 * (double)w, my = 0.5 * (double)h, x0, y0;
+    int64_t at_x, at_y, dc, ds, neg, right = (int64_t)w << 16, bottom = (int64_t)h << 16;
+    int x, y;
+    if (degrees < 0.0) degrees += 360.0;
+    angle = -(degrees * (3.14159265358979323846 / 180.0));
+    c = rint(cos(angle) * 1e15) / 1e15;
+    s = rint(sin(angle) * 1e15) / 1e15;
+    x0 = (c * -mx + s * -my) + mx; /* where the output's corner comes from */
+    y0 = (-s * -mx + c * -my) + my;
+    at_x = zni_fixed16(x0 + c * 0.5 + s * 0.5);
+    at_y = zni_fixed16(y0 + -s * 0.5 + c * 0.5);
+    dc = zni_fixed16(c);
+    ds = zni_fixed16(s);
+    neg = zni_fixed16(-s);
+    for (y = 0; y < h; ++y, at_x += ds, at_y += dc) {
+        int64_t px = at_x, py = at_y;
+        for (x = 0; x < w; ++x, px += dc, py += neg, out += 3) {
+            if (px >= 0 && px < right && py >= 0 && py < bottom)
+                zni_copy_pixel(out, in + ((size_t)(py >> 16) * (size_t)w + (size_t)(px >> 16)) * 3);
+            else
+                memset(out, 128, 3);
+        }
+    }
+}
+
+typedef struct zni_image_row {
+    const char *name;
+    int args;
+    zni_image_fn apply; /* NULL: the size changes */
+} zni_image_row;
+static const zni_image_row zni_image_rows[ZN_IMAGE_OPS] = { /* in the order of zn_image_op */
+    {"resize_bicubic", 2, NULL},
+    {"resize_bilinear", 2, NULL},
+    {"crop_resize_bicubic", 6, NULL},
+    {"shear_x", 1, zni_image_shear_x},
+    {"shear_y", 1, zni_image_shear_y},
+    {"translate_x", 1, zni_image_translate_x},
+    {"translate_y", 1, zni_image_translate_y},
+    {"rotate", 1, zni_image_rotate},
+    {"color", 1, zni_image_color},
+    {"contrast", 1, zni_image_contrast},
+    {"brightness", 1, zni_image_brightness},
+    {"sharpness", 1, zni_image_sharpness},
+    {"posterize", 1, zni_image_posterize},
+    {"solarize", 1, zni_image_solarize},
+    {"autocontrast", 0, zni_image_autocontrast},
+    {"equalize", 0, zni_image_equalize},
+    {"invert", 0, zni_image_invert},
+    {"flip_horizontal", 0, zni_image_flip},
+};
+
+ZN_API const char *zn_image_op_name(zn_image_op op) { return (unsigned)op < ZN_IMAGE_OPS ? zni_image_rows[op].name : NULL; }
+ZN_API zn_image_op zn_image_op_find(const char *name) {
+    int op = 0;
+    while (op < ZN_IMAGE_OPS && (name == NULL || strcmp(name, zni_image_rows[op].name) != 0)) ++op;
+    return (zn_image_op)op;
+}
+ZNI_INLINE int zni_side_ok(int side) { return side >= 1 && side <= ZN_MAX_IMAGE_SIDE; }
+static int zni_box_ok(int width, int height, int x, int y, int w, int h) {
+    return zni_side_ok(width) && zni_side_ok(height) && x >= 0 && y >= 0 && w >= 1 && h >= 1 && x <= width - w && y <= height - h;
+}
+ZN_API zn_result zn_image_resize(zn_ctx *ctx, const unsigned char *rgb, int width, int height, int left, int top, int box_w, int box_h,
+                                 zn_filter filter, unsigned char *out, int out_w, int out_h) {
+    zni_box all;
+    double scale;
+    unsigned char *scratch;
+    if (rgb == NULL || out == NULL || (unsigned)filter > ZN_FILTER_BILINEAR || !zni_box_ok(width, height, left, top, box_w, box_h) || !zni_side_ok(out_w) || !zni_side_ok(out_h))
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_image_resize: the box %d,%d %dx%d of %dx%d cannot become %dx%d", left, top, box_w, box_h, width, height, out_w, out_h);
+    scale = (double)box_w / out_w > (double)box_h / out_h ? (double)box_w / out_w : (double)box_h / out_h;
+    scratch = ZNI_NEW(ctx, unsigned char, zni_resize_bytes(scale, box_h, out_w, out_h));
+    if (scratch == NULL) return ZN_ERROR_MEMORY;
+    all.x = all.y = 0;
+    all.w = out_w;
+    all.h = out_h;
+    zni_resize(zni_view_box(rgb, width, left, top, box_w, box_h), filter, out_w, out_h, all, scratch, out);
+    zni_free(ctx, scratch);
+    return ZN_OK;
+}
+ZN_API zn_result zn_image_op_size(zn_ctx *ctx, zn_image_op op, int width, int height, const double *args, int count, int *out_w, int *out_h) {
+    const char *name = zn_image_op_name(op);
+    int i;
+    if (name == NULL || !zni_side_ok(width) || !zni_side_ok(height) || out_w == NULL || out_h == NULL)
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "image operation %d of a picture of %dx%d", (int)op, width, height);
+    if (count != zni_image_rows[op].args || (count > 0 && args == NULL))
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s takes %d arguments, not %d", name, zni_image_rows[op].args, count);
+    for (i = 0; i < count; ++i) {
+        int whole = zni_image_rows[op].apply == NULL || op == ZN_IMAGE_POSTERIZE;
+        if (!(fabs(args[i]) <= 1e6) || (whole && (args[i] < 0.0 || args[i] != floor(args[i]))) || (op == ZN_IMAGE_POSTERIZE && args[i] > 8.0))
+            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: argument %d cannot be %g", name, i + 1, args[i]);
+    }
+    *out_w = zni_image_rows[op].apply != NULL ? width : (int)args[count - 2];
+    *out_h = zni_image_rows[op].apply != NULL ? height : (int)args[count - 1];
+    return zni_side_ok(*out_w) && zni_side_ok(*out_h) ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s to %dx%d", name, *out_w, *out_h);
+}
+ZN_API zn_result zn_image_apply(zn_ctx *ctx, zn_image_op op, const unsigned char *rgb, int width, int height, const double *args, int count, unsigned char *out) {
+    int w, h;
+    zn_result result = zn_image_op_size(ctx, op, width, height, args, count, &w, &h);
+    if (result != ZN_OK) return result;
+    if (op == ZN_IMAGE_CROP_RESIZE) return zn_image_resize(ctx, rgb, width, height, (int)args[0], (int)args[1], (int)args[2], (int)args[3], ZN_FILTER_BICUBIC, out, w, h);
+    if (zni_image_rows[op].apply == NULL)
+        return zn_image_resize(ctx, rgb, width, height, 0, 0, width, height, op == ZN_IMAGE_RESIZE_BILINEAR ? ZN_FILTER_BILINEAR : ZN_FILTER_BICUBIC, out, w, h);
+    if (rgb == NULL || out == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: no picture", zn_image_op_name(op));
+    zni_image_rows[op].apply(rgb, width, height, args, out);
+    return ZN_OK;
+}
+
+/* ---- a network's input ---- */
+ZN_API zn_input zn_input_default(void) {
+    zn_input in = {224, 0, ZN_FILTER_BICUBIC, 0, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+    return in;
+}
+/* NaN is in no range. */
+ZNI_INLINE int zni_in_range(double v, double low, double high) { return v >= low && v <= high; }
+ZNI_INLINE int zni_range_ok(const double v[2], double low, double high) { return zni_in_range(v[0], low, high) && zni_in_range(v[1], v[0], high); }
+/* The field that is out of bounds, or NULL. */
+static const char *zni_input_problem(const zn_input *in) {
+    int c;
+    if (in == NULL) return "input";
+    if (in->size < 1 || in->size > ZN_MAX_INPUT_SIZE) return "size";
+    if (in->resize != 0 && (in->resize < in->size || in->resize > 2 * ZN_MAX_INPUT_SIZE)) return "resize";
+    if ((unsigned)in->filter > ZN_FILTER_BILINEAR) return "filter";
+    if (in->bgr != 0 && in->bgr != 1) return "bgr";
+    for (c = 0; c < 3; ++c) {
+        if (!zni_in_range(in->mean[c], -1e3, 1e3)) return "mean";
+        if (!zni_in_range(in->std[c], 1e-6, 1e6)) return "std";
+    }
+    return NULL;
+}
+ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in) {
+    const char *field = zni_input_problem(in);
+    return field == NULL ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "input: the field %s is out of its bounds", field);
+}
+/* The size of a picture whose shorter side becomes `shorter`; sides below 2^16 keep it inside an int. */
+static void zni_shorter_side(int w, int h, int shorter, int *out_w, int *out_h) {
+    *out_w = w <= h ? shorter : (int)((int64_t)shorter * w / h);
+    *out_h = h <= w ? shorter : (int)((int64_t)shorter * h / w);
+}
+/* Bytes of scratch for zni_input_picture. Its passes never shrink more than the larger side to the input's size. */
+static size_t zni_input_picture_bytes(const zn_input *in, int max_w, int max_h) {
+    return zni_resize_bytes((double)(max_w > max_h ? max_w : max_h) / in->size, max_h, in->size, in->size);
+}
+/* A view as size x size bytes: stretched, or its centre. */
+static void zni_input_picture(const zn_input *in, zni_view view, unsigned char *scratch, unsigned char *out) {
+    int w = in->size, h = in->size;
+    zni_box window;
+    if (in->resize > 0) zni_shorter_side(view.w, view.h, in->resize, &w, &h);
+    window.w = window.h = in->size;
+    window.x = (int)rint(0.5 * (w - in->size));
+    window.y = (int)rint(0.5 * (h - in->size));
+    zni_resize(view, in->filter, w, h, window, scratch, out);
+}
+/* Bytes to planes, by the arithmetic of PyTorch in the build's real type; light (or NULL) is added on 0..1. */
+static void zni_normalise(const zn_input *in, const unsigned char *rgb, const double *light, zn_real *out) {
+    size_t i, n = zni_pixels(in->size, in->size);
+    int plane, v;
+    for (plane = 0; plane < 3; ++plane, out += n) {
+        int c = in->bgr ? 2 - plane : plane;
+        zn_real lut[256], add = light != NULL ? (zn_real)light[c] : 0;
+        for (v = 0; v < 256; ++v) lut[v] = ((zn_real)v / (zn_real)255 + add - (zn_real)in->mean[c]) / (zn_real)in->std[c];
+        for (i = 0; i < n; ++i) out[i] = lut[rgb[3 * i + (size_t)c]];
+    }
+}
+ZN_API size_t zn_input_scratch_bytes(const zn_input *in, int max_w, int max_h) {
+    if (zni_input_problem(in) != NULL || !zni_side_ok(max_w) || !zni_side_ok(max_h)) return SIZE_MAX;
+    return zni_size_add(zni_input_picture_bytes(in, max_w, max_h), 3 * zni_pixels(in->size, in->size));
+}
+ZN_API zn_result zn_input_apply(const zn_input *in, const unsigned char *rgb, int width, int height, int x, int y, int box_w, int box_h,
+                                void *scratch, zn_real *out) {
+    unsigned char *memory = (unsigned char *)scratch, *picture;
+    if (zni_input_problem(in) != NULL || rgb == NULL || memory == NULL || out == NULL || !zni_box_ok(width, height, x, y, box_w, box_h)) return ZN_ERROR_ARGUMENT;
+    picture = memory + zni_input_picture_bytes(in, box_w, box_h);
+    zni_input_picture(in, zni_view_box(rgb, width, x, y, box_w, box_h), memory, picture);
+    zni_normalise(in, picture, NULL, out);
+    return ZN_OK;
+}
+
+/* ---- AutoAugment ---- */
+/* Per policy 25 pairs of operations, each with its probability in tenths and its magnitude 0..9. */
+static const unsigned char zni_policies[2][25][6] = {
+    {{4, ZN_IMAGE_POSTERIZE, 8, 6, ZN_IMAGE_ROTATE, 9}, {6, ZN_IMAGE_SOLARIZE, 5, 6, ZN_IMAGE_AUTOCONTRAST, 5},
+     {8, ZN_IMAGE_EQUALIZE, 8, 6, ZN_IMAGE_EQUALIZE, 3}, {6, ZN_IMAGE_POSTERIZE, 7, 6, ZN_IMAGE_POSTERIZE, 6},
+     {4, ZN_IMAGE_EQUALIZE, 7, 2, ZN_IMAGE_SOLARIZE, 4}, {4, ZN_IMAGE_EQUALIZE, 4, 8, ZN_IMAGE_ROTATE, 8},
+     {6, ZN_IMAGE_SOLARIZE, 3, 6, ZN_IMAGE_EQUALIZE, 7}, {8, ZN_IMAGE_POSTERIZE, 5, 10, ZN_IMAGE_EQUALIZE, 2},
+     {2, ZN_IMAGE_ROTATE, 3, 6, ZN_IMAGE_SOLARIZE, 8}, {6, ZN_IMAGE_EQUALIZE, 8, 4, ZN_IMAGE_POSTERIZE, 6},
+     {8, ZN_IMAGE_ROTATE, 8, 4, ZN_IMAGE_COLOR, 0}, {4, ZN_IMAGE_ROTATE, 9, 6, ZN_IMAGE_EQUALIZE, 2},
+     {0, ZN_IMAGE_EQUALIZE, 7, 8, ZN_IMAGE_EQUALIZE, 8}, {6, ZN_IMAGE_INVERT, 4, 10, ZN_IMAGE_EQUALIZE, 8},
+     {6, ZN_IMAGE_COLOR, 4, 10, ZN_IMAGE_CONTRAST, 8}, {8, ZN_IMAGE_ROTATE, 8, 10, ZN_IMAGE_COLOR, 2},
+     {8, ZN_IMAGE_COLOR, 8, 8, ZN_IMAGE_SOLARIZE, 7}, {4, ZN_IMAGE_SHARPNESS, 7, 6, ZN_IMAGE_INVERT, 8},
+     {6, ZN_IMAGE_SHEAR_X, 5, 10, ZN_IMAGE_EQUALIZE, 9}, {4, ZN_IMAGE_COLOR, 0, 6, ZN_IMAGE_EQUALIZE, 3},
+     {4, ZN_IMAGE_EQUALIZE, 7, 2, ZN_IMAGE_SOLARIZE, 4}, {6, ZN_IMAGE_SOLARIZE, 5, 6, ZN_IMAGE_AUTOCONTRAST, 5},
+     {6, ZN_IMAGE_INVERT, 4, 10, ZN_IMAGE_EQUALIZE, 8}, {6, ZN_IMAGE_COLOR, 4, 10, ZN_IMAGE_CONTRAST, 8},
+     {8, ZN_IMAGE_EQUALIZE, 8, 6, ZN_IMAGE_EQUALIZE, 3}},
+    {{1, ZN_IMAGE_INVERT, 7, 2, ZN_IMAGE_CONTRAST, 6}, {7, ZN_IMAGE_ROTATE, 2, 3, ZN_IMAGE_TRANSLATE_X, 9},
+     {8, ZN_IMAGE_SHARPNESS, 1, 9, ZN_IMAGE_SHARPNESS, 3}, {5, ZN_IMAGE_SHEAR_Y, 8, 7, ZN_IMAGE_TRANSLATE_Y, 9},
+     {5, ZN_IMAGE_AUTOCONTRAST, 8, 9, ZN_IMAGE_EQUALIZE, 2}, {2, ZN_IMAGE_SHEAR_Y, 7, 3, ZN_IMAGE_POSTERIZE, 7},
+     {4, ZN_IMAGE_COLOR, 3, 6, ZN_IMAGE_BRIGHTNESS, 7}, {3, ZN_IMAGE_SHARPNESS, 9, 7, ZN_IMAGE_BRIGHTNESS, 9},
+     {6, ZN_IMAGE_EQUALIZE, 5, 5, ZN_IMAGE_EQUALIZE, 1}, {6, ZN_IMAGE_CONTRAST, 7, 6, ZN_IMAGE_SHARPNESS, 5},
+     {7, ZN_IMAGE_COLOR, 7, 5, ZN_IMAGE_TRANSLATE_X, 8}, {3, ZN_IMAGE_EQUALIZE, 7, 4, ZN_IMAGE_AUTOCONTRAST, 8},
+     {4, ZN_IMAGE_TRANSLATE_Y, 3, 2, ZN_IMAGE_SHARPNESS, 6}, {9, ZN_IMAGE_BRIGHTNESS, 6, 2, ZN_IMAGE_COLOR, 8},
+     {5, ZN_IMAGE_SOLARIZE, 2, 0, ZN_IMAGE_INVERT, 3}, {2, ZN_IMAGE_EQUALIZE, 0, 6, ZN_IMAGE_AUTOCONTRAST, 0},
+     {2, ZN_IMAGE_EQUALIZE, 8, 8, ZN_IMAGE_EQUALIZE, 4}, {9, ZN_IMAGE_COLOR, 9, 6, ZN_IMAGE_EQUALIZE, 6},
+     {8, ZN_IMAGE_AUTOCONTRAST, 4, 2, ZN_IMAGE_SOLARIZE, 8}, {1, ZN_IMAGE_BRIGHTNESS, 3, 7, ZN_IMAGE_COLOR, 0},
+     {4, ZN_IMAGE_SOLARIZE, 5, 9, ZN_IMAGE_AUTOCONTRAST, 3}, {9, ZN_IMAGE_TRANSLATE_Y, 9, 7, ZN_IMAGE_TRANSLATE_Y, 9},
+     {9, ZN_IMAGE_AUTOCONTRAST, 2, 8, ZN_IMAGE_SOLARIZE, 3}, {8, ZN_IMAGE_EQUALIZE, 8, 1, ZN_IMAGE_INVERT, 3},
+     {7, ZN_IMAGE_TRANSLATE_Y, 9, 9, ZN_IMAGE_AUTOCONTRAST, 1}}};
+
+/* The argument that an operation gets for a magnitude 0..9; the factors and distances that have two directions take one
+   at random. */
+static double zni_policy_argument(zn_image_op op, int magnitude, zn_rng *rng) {
+    double share = magnitude / 9.0, sign;
+    switch (op) {
+    case ZN_IMAGE_POSTERIZE: return 8 - magnitude / 2;
+    case ZN_IMAGE_SOLARIZE: return 256.0 * (9 - magnitude) / 9.0;
+    case ZN_IMAGE_ROTATE: return 30.0 * share;
+    default: break;
+    }
+    if (zni_image_rows[op].args == 0) return 0.0;
+    sign = zn_rng_below(rng, 2) == 0 ? 1.0 : -1.0;
+    if (op == ZN_IMAGE_SHEAR_X || op == ZN_IMAGE_SHEAR_Y) return sign * 0.3 * share;
+    if (op == ZN_IMAGE_TRANSLATE_X || op == ZN_IMAGE_TRANSLATE_Y) return sign * 150.0 / 331.0 * share;
+    return 1.0 + sign * 0.9 * share;
+}
+/* A square picture in `now` and a buffer of the same size; every operation swaps them. */
+typedef struct zni_canvas {
+    unsigned char *now, *other;
+    int size;
+} zni_canvas;
+static void zni_canvas_apply(zni_canvas *p, zn_image_op op, double argument) {
+    unsigned char *done = p->other;
+    zni_image_rows[op].apply(p->now, p->size, p->size, &argument, done);
+    p->other = p->now;
+    p->now = done;
+}
+static void zni_policy_apply(zni_canvas *p, zn_policy policy, zn_rng *rng) {
+    const unsigned char *pair = zni_policies[policy == ZN_POLICY_CIFAR10][zn_rng_below(rng, 25)];
+    int i;
+    for (i = 0; i < 6; i += 3) {
+        zn_image_op op = (zn_image_op)pair[i + 1];
+        if (zn_rng_uniform(rng) * 10.0 < pair[i]) zni_canvas_apply(p, op, zni_policy_argument(op, pair[i + 2], rng));
+    }
+}
+static void zni_jitter_apply(zni_canvas *p, double jitter, zn_rng *rng) {
+    uint32_t order[3] = {ZN_IMAGE_BRIGHTNESS, ZN_IMAGE_CONTRAST, ZN_IMAGE_COLOR};
+    int i;
+    zn_rng_shuffle(rng, order, 3);
+    for (i = 0; i < 3; ++i) zni_canvas_apply(p, (zn_image_op)order[i], 1.0 + jitter * (2.0 * zn_rng_uniform(rng) - 1.0));
+}
+
+/* ---- augmentation ---- */
+ZN_API zn_augment_opts zn_augment_opts_none(int size) {
+    zn_augment_opts o;
+    memset(&o, 0, sizeof o);
+    o.input = zn_input_default();
+    o.input.size = size;
+    o.crop_padding = 4;
+    o.crop_area[0] = 0.8;
+    o.crop_area[1] = 1.0;
+    o.crop_ratio[0] = 3.0 / 4.0;
+    o.crop_ratio[1] = 4.0 / 3.0;
+    o.erase_area[0] = 0.02;
+    o.erase_area[1] = 0.33;
+    o.erase_ratio[0] = 0.3;
+    o.erase_ratio[1] = 3.3;
+    return o;
+}
+ZN_API zn_augment_opts zn_augment_opts_rafdb(int size) {
+    zn_augment_opts o = zn_augment_opts_none(size);
+    o.crop = size <= 32 ? ZN_CROP_PADDED : ZN_CROP_RANDOM_RESIZED;
+    o.crop_resize = (int)rint(size / 0.75);
+    o.flip = 0.5;
+    o.policy = ZN_POLICY_IMAGENET;
+    o.lighting = 0.1;
+    o.erase = 0.5;
+    o.erase_area[1] = 0.1;
+    return o;
+}
+ZN_API zn_augment_opts zn_augment_opts_affectnet(int size) {
+    zn_augment_opts o = zn_augment_opts_rafdb(size);
+    o.input.resize = size <= 32 ? 0 : size;
+    o.erase_area[0] = o.erase_area[1] = 0.4;
+    o.erase_ratio_log = 1;
+    return o;
+}
+ZN_API zn_augment_opts zn_augment_opts_imagenet(int size) {
+    zn_augment_opts o = zn_augment_opts_rafdb(size);
+    o.input.resize = (int)ceil(size / 0.875);
+    o.crop = ZN_CROP_RANDOM_RESIZED;
+    o.crop_resize = 0;
+    o.crop_area[0] = 0.08;
+    o.erase_area[1] = 0.33;
+    return o;
+}
+ZN_API zn_augment_opts zn_augment_opts_cifar(int size) {
+    static const double mean[3] = {0.4914, 0.4822, 0.4465}, std[3] = {0.2023, 0.1994, 0.2010};
+    zn_augment_opts o = zn_augment_opts_none(size);
+    memcpy(o.input.mean, mean, sizeof mean);
+    memcpy(o.input.std, std, sizeof std);
+    o.crop = ZN_CROP_PADDED;
+    o.flip = 0.5;
+    o.policy = ZN_POLICY_CIFAR10;
+    o.erase = 0.5;
+    return o;
+}
+static const char *zni_augment_problem(const zn_augment_opts *o) {
+    const char *field = o == NULL ? "opts" : zni_input_problem(&o->input);
+    if (field != NULL) return field;
+    if ((unsigned)o->crop > ZN_CROP_PADDED) return "crop";
+    if (o->crop_resize < 0 || o->crop_resize > 2 * ZN_MAX_INPUT_SIZE) return "crop_resize";
+    if (o->crop_padding < 0 || o->crop_padding > o->input.size) return "crop_padding";
+    if (!zni_range_ok(o->crop_area, 1e-6, 1.0)) return "crop_area";
+    if (!zni_range_ok(o->crop_ratio, 0.1, 10.0)) return "crop_ratio";
+    if (!zni_in_range(o->flip, 0.0, 1.0)) return "flip";
+    if ((unsigned)o->policy > ZN_POLICY_CIFAR10) return "policy";
+    if (!zni_in_range(o->jitter, 0.0, 1.0)) return "jitter";
+    if (!zni_in_range(o->lighting, 0.0, 1.0)) return "lighting";
+    if (!zni_in_range(o->erase, 0.0, 1.0)) return "erase";
+    if (!zni_range_ok(o->erase_area, 1e-6, 1.0)) return "erase_area";
+    if (!zni_range_ok(o->erase_ratio, 0.1, 10.0)) return "erase_ratio";
+    return NULL;
+}
+ZN_API zn_result zn_augment_check(zn_ctx *ctx, const zn_augment_opts *opts) {
+    const char *field = zni_augment_problem(opts);
+    return field == NULL ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "augmentation: the field %s is out of its bounds", field);
+}
+
+ZNI_INLINE double zni_uniform_in(zn_rng *rng, const double range[2]) { return range[0] + (range[1] - range[0]) * zn_rng_uniform(rng); }
+ZNI_INLINE double zni_log_uniform_in(zn_rng *rng, const double range[2]) {
+    return exp(log(range[0]) + (log(range[1]) - log(range[0])) * zn_rng_uniform(rng));
+}
+/* The box of a random resized crop in a picture of w x h. (torchvision's RandomResizedCrop) */
+static zni_box zni_crop_draw(const zn_augment_opts *o, zn_rng *rng, int w, int h) {
+    double ratio = (double)w / h, side;
+    zni_box b;
+    int i;
+    for (i = 0; i < 10; ++i) {
+        double area = (double)w * h * zni_uniform_in(rng, o->crop_area), r = zni_log_uniform_in(rng, o->crop_ratio);
+        double bw = rint(sqrt(area * r)), bh = rint(sqrt(area / r));
+        if (bw < 1.0 || bh < 1.0 || bw > w || bh > h) continue;
+        b.w = (int)bw;
+        b.h = (int)bh;
+        b.y = (int)zn_rng_below(rng, (uint64_t)(h - b.h + 1));
+        b.x = (int)zn_rng_below(rng, (uint64_t)(w - b.w + 1));
+        return b;
+    }
+    b.w = w;
+    b.h = h;
+    if (ratio < o->crop_ratio[0]) b.h = (side = rint(w / o->crop_ratio[0])) < 1.0 ? 1 : (int)side;
+    if (ratio > o->crop_ratio[1]) b.w = (side = rint(h * o->crop_ratio[1])) < 1.0 ? 1 : (int)side;
+    b.x = (w - b.w) / 2;
+    b.y = (h - b.h) / 2;
+    return b;
+}
+/* The largest box of that kind, for pictures up to max_w x max_h. With a given shorter side the longer side of the box
+   is bounded by the ratio, however long the picture. */
+static void zni_crop_bounds(const zn_augment_opts *o, int max_w, int max_h, int *box_w, int *box_h) {
+    int s = o->crop_resize, w = (int)ceil(o->crop_ratio[1] * (s + 1)) + 1, h = (int)ceil((s + 1) / o->crop_ratio[0]) + 1;
+    *box_w = s == 0 ? max_w : w > s ? w : s;
+    *box_h = s == 0 ? max_h : h > s ? h : s;
+}
+
+/* What zni_augment_draw makes: the picture as bytes, and what happens to its normalised values. */
+typedef struct zni_augmented {
+    const unsigned char *rgb;
+    double light[3]; /* added to red, green, blue on 0..1 */
+    zni_box erased;  /* w 0: nothing */
+} zni_augmented;
+/* Scratch: two canvases, the crop before its second resizing, and the larger of both resizings' own. */
+typedef struct zni_augment_memory {
+    size_t canvas, crop, resize;
+} zni_augment_memory;
+ZNI_INLINE size_t zni_round16(size_t bytes) { return zni_size_add(bytes, 15) & ~(size_t)15; }
+static zni_augment_memory zni_augment_layout(const zn_augment_opts *o, int max_w, int max_h) {
+    zni_augment_memory m;
+    int size = o->input.size, box_w, box_h;
+    size_t second;
+    m.canvas = zni_round16(3 * zni_pixels(size, size));
+    m.crop = 0;
+    m.resize = zni_input_picture_bytes(&o->input, max_w, max_h);
+    if (o->crop != ZN_CROP_RANDOM_RESIZED) return m;
+    zni_crop_bounds(o, max_w, max_h, &box_w, &box_h);
+    if (o->crop_resize > 0) {
+        m.crop = zni_round16(zni_size_mul(3, zni_pixels(box_w, box_h)));
+        m.resize = zni_resize_bytes((double)(max_w > max_h ? max_w : max_h) / o->crop_resize, max_h, box_w, box_h);
+    }
+    second = zni_resize_bytes((double)(box_w > box_h ? box_w : box_h) / size, box_h, size, size);
+    if (second > m.resize) m.resize = second;
+    return m;
+}
+ZN_API size_t zn_augment_scratch_bytes(const zn_augment_opts *opts, int max_w, int max_h) {
+    zni_augment_memory m;
+    if (zni_augment_problem(opts) != NULL || !zni_side_ok(max_w) || !zni_side_ok(max_h)) return SIZE_MAX;
+    m = zni_augment_layout(opts, max_w, max_h);
+    return zni_size_add(zni_size_add(2 * m.canvas, m.crop), m.resize);
+}
+
+/* Resize to the shorter side, random box, resize to the input's size. */
+static void zni_crop_resized(const zn_augment_opts *o, zn_rng *rng, zni_view view, unsigned char *crop, unsigned char *scratch, unsigned char *out) {
+    zni_box box, all;
+    int w = view.w, h = view.h;
+    if (o->crop_resize > 0) zni_shorter_side(view.w, view.h, o->crop_resize, &w, &h);
+    box = zni_crop_draw(o, rng, w, h);
+    if (o->crop_resize > 0) {
+        zni_resize(view, o->input.filter, w, h, box, scratch, crop);
+        view = zni_view_box(crop, box.w, 0, 0, box.w, box.h);
+    } else {
+        view.rgb += (size_t)box.y * view.stride + (size_t)box.x * 3;
+        view.w = box.w;
+        view.h = box.h;
+    }
+    all.x = all.y = 0;
+    all.w = all.h = o->input.size;
+    zni_resize(view, o->input.filter, all.w, all.h, all, scratch, out);
+}
+/* The picture moved by up to `padding` pixels in each direction, black where nothing is. */
+static void zni_crop_padded(zni_canvas *p, int padding, zn_rng *rng) {
+    int dy = (int)zn_rng_below(rng, (uint64_t)(2 * padding + 1)) - padding, dx = (int)zn_rng_below(rng, (uint64_t)(2 * padding + 1)) - padding, y;
+    unsigned char *done = p->other;
+    size_t stride = 3 * (size_t)p->size, bytes = 3 * (size_t)(p->size - (dx < 0 ? -dx : dx));
+    memset(done, 0, stride * (size_t)p->size);
+    for (y = dy < 0 ? -dy : 0; y < p->size && y + dy < p->size; ++y)
+        memcpy(done + (size_t)y * stride + (size_t)(dx < 0 ? -dx : 0) * 3, p->now + (size_t)(y + dy) * stride + (size_t)(dx > 0 ? dx : 0) * 3, bytes);
+    p->other = p->now;
+    p->now = done;
+}
+/* One number per direction in which ImageNet's colours vary, times how much they vary in it. (Krizhevsky et al. 2012) */
+static void zni_lighting_draw(double deviation, zn_rng *rng, double light[3]) {
+    static const double value[3] = {0.2175, 0.0188, 0.0045};
+    static const double vector[3][3] = {{-0.5675, 0.7192, 0.4009}, {-0.5808, -0.0045, -0.8140}, {-0.5836, -0.6948, 0.4203}};
+    int i, c;
+    for (i = 0; i < 3; ++i) {
+        double a = deviation * zn_rng_normal(rng) * value[i];
+        for (c = 0; c < 3; ++c) light[c] += vector[c][i] * a;
+    }
+}
+/* A rectangle that leaves a row and a column free, or nothing after ten tries. (arXiv 1708.04896) */
+static zni_box zni_erase_draw(const zn_augment_opts *o, zn_rng *rng) {
+    int size = o->input.size, i;
+    zni_box b = {0, 0, 0, 0};
+    if (!(zn_rng_uniform(rng) < o->erase)) return b;
+    for (i = 0; i < 10; ++i) {
+        double area = (double)size * size * zni_uniform_in(rng, o->erase_area);
+        double r = o->erase_ratio_log ? zni_log_uniform_in(rng, o->erase_ratio) : zni_uniform_in(rng, o->erase_ratio);
+        double h = rint(sqrt(area * r)), w = rint(sqrt(area / r));
+        if (h >= size || w >= size) continue;
+        b.h = (int)h;
+        b.w = (int)w;
+        b.y = (int)zn_rng_below(rng, (uint64_t)(size - b.h + 1));
+        b.x = (int)zn_rng_below(rng, (uint64_t)(size - b.w + 1));
+        break;
+    }
+    return b;
+}
+/* All draws and all bytes. 0 when the arguments are bad. */
+static int zni_augment_draw(const zn_augment_opts *o, zn_rng *rng, const unsigned char *rgb, int width, int height, void *scratch, zni_augmented *out) {
+    zni_augment_memory m;
+    unsigned char *resize;
+    zni_canvas p;
+    zni_view view;
+    if (zni_augment_problem(o) != NULL || rng == NULL || rgb == NULL || scratch == NULL || !zni_side_ok(width) || !zni_side_ok(height)) return 0;
+    m = zni_augment_layout(o, width, height);
+    p.now = (unsigned char *)scratch;
+    p.other = p.now + m.canvas;
+    p.size = o->input.size;
+    resize = p.other + m.canvas + m.crop;
+    view = zni_view_box(rgb, width, 0, 0, width, height);
+    if (o->crop == ZN_CROP_RANDOM_RESIZED) {
+        zni_crop_resized(o, rng, view, p.other + m.canvas, resize, p.now);
+    } else {
+        zn_input in = o->input;
+        if (o->crop == ZN_CROP_PADDED) in.resize = 0;
+        zni_input_picture(&in, view, resize, p.now);
+    }
+    if (o->crop == ZN_CROP_PADDED) zni_crop_padded(&p, o->crop_padding, rng);
+    if (zn_rng_uniform(rng) < o->flip) zni_canvas_apply(&p, ZN_IMAGE_FLIP, 0.0);
+    if (o->policy != ZN_POLICY_NONE) zni_policy_apply(&p, o->policy, rng);
+    if (o->jitter > 0.0) zni_jitter_apply(&p, o->jitter, rng);
+    memset(out, 0, sizeof *out);
+    out->rgb = p.now;
+    if (o->lighting > 0.0) zni_lighting_draw(o->lighting, rng, out->light);
+    out->erased = zni_erase_draw(o, rng);
+    return 1;
+}
+ZN_API zn_result zn_augment(const zn_augment_opts *opts, zn_rng *rng, const unsigned char *rgb, int width, int height, void *scratch, zn_real *out) {
+    zni_augmented a;
+    int c, x, y;
+    if (out == NULL || !zni_augment_draw(opts, rng, rgb, width, height, scratch, &a)) return ZN_ERROR_ARGUMENT;
+    zni_normalise(&opts->input, a.rgb, a.light, out);
+    for (c = 0; c < 3; ++c)
+        for (y = a.erased.y; y < a.erased.y + a.erased.h; ++y) {
+            zn_real *row = out + ((size_t)c * (size_t)opts->input.size + (size_t)y) * (size_t)opts->input.size;
+            for (x = a.erased.x; x < a.erased.x + a.erased.w; ++x) row[x] = 0;
+        }
+    return ZN_OK;
+}
+/* 0..1 to the nearest byte. */
+ZNI_INLINE unsigned char zni_to_byte(double v) { return (unsigned char)(v <= 0.0 ? 0 : v >= 1.0 ? 255 : (int)(v * 255.0 + 0.5)); }
+ZN_API zn_result zn_augment_preview(const zn_augment_opts *opts, zn_rng *rng, const unsigned char *rgb, int width, int height, void *scratch, unsigned char *out) {
+    zni_augmented a;
+    unsigned char lut[3 * 256];
+    int c, x, y;
+    if (out == NULL || !zni_augment_draw(opts, rng, rgb, width, height, scratch, &a)) return ZN_ERROR_ARGUMENT;
+    for (c = 0; c < 3; ++c)
+        for (x = 0; x < 256; ++x) lut[c * 256 + x] = zni_to_byte(x / 255.0 + a.light[c]);
+    zni_curve(a.rgb, opts->input.size, opts->input.size, lut, 1, out);
+    for (y = a.erased.y; y < a.erased.y + a.erased.h; ++y)
+        for (x = a.erased.x; x < a.erased.x + a.erased.w; ++x)
+            for (c = 0; c < 3; ++c) out[((size_t)y * (size_t)opts->input.size + (size_t)x) * 3 + (size_t)c] = zni_to_byte(opts->input.mean[c]);
+    return ZN_OK;
+}
+
+/* ---- targets ---- */
+ZN_API void zn_smooth_targets(const int *labels, int count, int classes, double smoothing, zn_real *target) {
+    int i, k;
+    for (i = 0; i < count; ++i)
+        for (k = 0; k < classes; ++k)
+            target[(size_t)i * (size_t)classes + (size_t)k] = (zn_real)((k == labels[i] ? 1.0 - smoothing : 0.0) + smoothing / classes);
+}
+/* Gamma(shape, 1) by Marsaglia and Tsang 2000; shapes below 1 are drawn at shape + 1 and multiplied by U^(1/shape). */
+static double zni_gamma_draw(zn_rng *rng, double shape) {
+    double boost = shape < 1.0 ? pow(1.0 - zn_rng_uniform(rng), 1.0 / shape) : 1.0;
+    double d = (shape < 1.0 ? shape + 1.0 : shape) - 1.0 / 3.0, c = 1.0 / sqrt(9.0 * d);
+    for (;;) {
+        double x = zn_rng_normal(rng), v = 1.0 + c * x, u = 1.0 - zn_rng_uniform(rng);
+        v = v * v * v;
+        if (v > 0.0 && log(u) < 0.5 * x * x + d - d * v + d * log(v)) return d * v * boost;
+    }
+}
+/* Rows i of values become share*row(i) + (1-share)*row(partner[i]), cycle by cycle of the permutation, so that only the
+   part of one row that is overwritten first must be kept. The top bit of partner marks rows that are done. */
+static void zni_mix_rows(zn_real *values, size_t per_row, uint32_t *partner, int rows, zn_real share) {
+    enum { PART = 256 };
+    const uint32_t done = UINT32_C(1) << 31;
+    zn_real first[PART];
+    size_t from, n, k;
+    int start;
+    for (start = 0; start < rows; ++start) {
+        uint32_t i = (uint32_t)start;
+        if (partner[start] & done) continue;
+        for (from = 0; from < per_row; from += PART) {
+            n = per_row - from < PART ? per_row - from : (size_t)PART;
+            memcpy(first, values + (size_t)start * per_row + from, n * sizeof(zn_real));
+            for (i = (uint32_t)start; partner[i] != (uint32_t)start; i = partner[i])
+                for (k = from; k < from + n; ++k) values[i * per_row + k] = share * values[i * per_row + k] + (1 - share) * values[partner[i] * per_row + k];
+            for (k = 0; k < n; ++k) values[i * per_row + from + k] = share * values[i * per_row + from + k] + (1 - share) * first[k];
+        }
+        for (i = (uint32_t)start; !(partner[i] & done); i = partner[i] & ~done) partner[i] |= done;
+    }
+    for (start = 0; start < rows; ++start) partner[start] &= ~done;
+}
+ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes, uint32_t *partner) {
+    double a, b, share;
+    int i;
+    for (i = 0; i < batch; ++i) partner[i] = (uint32_t)i;
+    if (!(alpha > 0.0) || batch < 1) return 1.0;
+    a = zni_gamma_draw(rng, alpha);
+    b = zni_gamma_draw(rng, alpha);
+    share = a + b > 0.0 ? a / (a + b) : (double)zn_rng_below(rng, 2); /* both underflow when alpha is tiny: 0 or 1 */
+    zn_rng_shuffle(rng, partner, (size_t)batch);
+    zni_mix_rows(x, per_sample, partner, batch, (zn_real)share);
+    zni_mix_rows(target, (size_t)classes, partner, batch, (zn_real)share);
+    return share;
+}
 
 /* ==================================================================================================================
    IMPL-PACK  packed data sets
