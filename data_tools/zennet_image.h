@@ -1592,7 +1592,861 @@ static int zimi_png_encode(const unsigned char *pixels, int width, int height, i
     return bad;
 }
 
-static int zimi_jpeg_decode(zimi_job *job) { return zimi_fail(job->error, "JPEG is not read by this version"); }
+/* ==================================================================================================================
+   IMG-JPEG  JPEG reader: markers and tables
+   ------------------------------------------------------------------------------------------------------------------
+   Sequential scans go block by block through the inverse DCT into one plane of samples per component; progressive scans
+   collect coefficients first. When all scans are read, rows are upsampled and turned into RGB. (ITU-T T.81; T.871 for
+   JFIF; Adobe technical note 5116 for APP14.) Layers above: IMG-BASE, IMG-PIXELS.
+   ================================================================================================================== */
+#define ZIMI_LOOK 10        /* bits of a code that one look into a table decodes */
+#define ZIMI_MAX_SCANS 256  /* progressive scans cost time for every block, whatever their size in the file */
+
+static const unsigned char zimi_zigzag[80] = { /* the last 16 catch coefficients past the end of a damaged block */
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36,
+    29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
+
+/* The standard Huffman tables (T.81, K.3): codes per length, then symbols. DC and AC for luminance, then for colour. Used
+   by the writer, and by the reader for files without tables, as in motion JPEG. */
+static const unsigned char zimi_std_dc[2][28] = {
+    {0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11},
+    {0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}};
+static const unsigned char zimi_std_ac[2][178] = {
+    {0,    2,    1,    3,    3,    2,    4,    3,    5,    5,    4,    4,    0,    0,    1,    0x7d, 0x01, 0x02, 0x03, 0x00, 0x04, 0x11, 0x05, 0x12, 0x21, 0x31,
+     0x41, 0x06, 0x13, 0x51, 0x61, 0x07, 0x22, 0x71, 0x14, 0x32, 0x81, 0x91, 0xa1, 0x08, 0x23, 0x42, 0xb1, 0xc1, 0x15, 0x52, 0xd1, 0xf0, 0x24, 0x33, 0x62, 0x72,
+     0x82, 0x09, 0x0a, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x25, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x43, 0x44, 0x45, 0x46, 0x47,
+     0x48, 0x49, 0x4a, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79,
+     0x7a, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9,
+     0xaa, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8, 0xb9, 0xba, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8,
+     0xd9, 0xda, 0xe1, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa},
+    {0,    2,    1,    2,    4,    4,    3,    4,    7,    5,    4,    4,    0,    1,    2,    0x77, 0x00, 0x01, 0x02, 0x03, 0x11, 0x04, 0x05, 0x21, 0x31, 0x06,
+     0x12, 0x41, 0x51, 0x07, 0x61, 0x71, 0x13, 0x22, 0x32, 0x81, 0x08, 0x14, 0x42, 0x91, 0xa1, 0xb1, 0xc1, 0x09, 0x23, 0x33, 0x52, 0xf0, 0x15, 0x62, 0x72, 0xd1,
+     0x0a, 0x16, 0x24, 0x34, 0xe1, 0x25, 0xf1, 0x17, 0x18, 0x19, 0x1a, 0x26, 0x27, 0x28, 0x29, 0x2a, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x43, 0x44, 0x45, 0x46,
+     0x47, 0x48, 0x49, 0x4a, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78,
+     0x79, 0x7a, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9a, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7,
+     0xa8, 0xa9, 0xaa, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7, 0xb8, 0xb9, 0xba, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7, 0xc8, 0xc9, 0xca, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6,
+     0xd7, 0xd8, 0xd9, 0xda, 0xe2, 0xe3, 0xe4, 0xe5, 0xe6, 0xe7, 0xe8, 0xe9, 0xea, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7, 0xf8, 0xf9, 0xfa}};
+
+/* A Huffman table. look[] is indexed by the next ZIMI_LOOK bits; an entry holds, from bit 0: bits of code and value (5),
+   bits of the code (4), ZIMI_VALUE when the value that follows fits in, too, symbol (8, from bit 12), value (12, signed,
+   from bit 20). 0: the code is longer. */
+#define ZIMI_VALUE 512
+typedef struct zimi_huffman {
+    int present;
+    int32_t look[1 << ZIMI_LOOK];
+    uint32_t limit[17]; /* of 16 bits that begin with a code of this length or a shorter one */
+    int offset[17];     /* symbol index - code */
+    unsigned char symbol[256];
+} zimi_huffman;
+
+typedef struct zimi_component {
+    int id, h, v, quant_index;
+    int width, height;       /* samples that count */
+    int blocks_x, blocks_y;  /* blocks that hold them */
+    int stride, rows;        /* samples with the padding to whole MCUs */
+    int dc, ac, pred;        /* tables of the scan; DC of the last block */
+    int seen;                /* 1: a scan held it, and quant is set */
+    uint16_t quant[64];      /* as it was at its first scan, zigzag order */
+    signed char known[64];   /* progressive: lowest bit read of each coefficient; -1 none yet */
+    unsigned char *plane;
+    int16_t *coefs;          /* progressive: 64 per block in zigzag order, stride/8 blocks a row */
+} zimi_component;
+
+/* Entropy-coded bytes between two markers, with stuffing removed; reading past the end gives zeros. */
+typedef struct zimi_bit_reader {
+    const unsigned char *data;
+    size_t size, at;
+    uint64_t bits;
+    int count;
+    int bad; /* a code that is not in its table */
+} zimi_bit_reader;
+
+typedef struct zimi_jpeg {
+    zimi_job *job;
+    size_t at;
+    int frame, progressive;  /* SOF seen; its kind */
+    int components, h_max, v_max, mcus_x, mcus_y;
+    zimi_component component[4];
+    int quant_present[4];
+    uint16_t quant[4][64];
+    zimi_huffman dc[4], ac[4];
+    int restart;             /* MCUs between restart markers, 0 none */
+    int jfif, adobe;         /* APP0 seen; colour transform of APP14, -1 none */
+    int in_scan[4], scan_components, first, last, high, low; /* of the scan: components, coefficients, bits */
+    int scans;
+    size_t segment;          /* where the current run of entropy-coded bytes begins in the file */
+    unsigned char *buffer;
+    zimi_bit_reader in;
+    int run;                 /* blocks without further coefficients that follow (EOBRUN) */
+} zimi_jpeg;
+
+/* Codes of each length and their symbols; 0 when they make a code. */
+static int zimi_huffman_build(zimi_huffman *t, const unsigned char *counts, const unsigned char *symbols, int dc) {
+    unsigned code = 0;
+    int length, i, index = 0;
+    memset(t->look, 0, sizeof t->look);
+    for (length = 1; length <= 16; ++length, code <<= 1) {
+        t->offset[length] = index - (int)code;
+        for (i = 0; i < counts[length - 1]; ++i, ++index, ++code) {
+            unsigned symbol = symbols[index], size = symbol & 15, k, n;
+            t->symbol[index] = (unsigned char)symbol;
+            if (dc && symbol > 15) return -1;
+            if (length > ZIMI_LOOK || code >= 1u << length) continue;
+            n = 1u << (ZIMI_LOOK - length);
+            for (k = 0; k < n; ++k) {
+                int32_t entry = (int32_t)((unsigned)length | (unsigned)length << 5 | symbol << 12), value = 0;
+                if ((size > 0 || dc) && (unsigned)length + size <= ZIMI_LOOK) {
+                    if (size > 0) {
+                        value = (int32_t)(k >> (ZIMI_LOOK - (unsigned)length - size));
+                        if (value < 1 << (size - 1)) value -= (1 << size) - 1;
+                    }
+                    entry += (int32_t)size + ZIMI_VALUE + value * (1 << 20);
+                }
+                t->look[(code << (ZIMI_LOOK - length)) + k] = entry;
+            }
+        }
+        if (code > 1u << length) return -1;
+        t->limit[length] = code << (16 - length);
+    }
+    t->present = 1;
+    return 0;
+}
+
+static int zimi_jpeg_huffman(zimi_jpeg *j, const unsigned char *body, size_t size, size_t at) {
+    while (size >= 17) {
+        int kind = body[0] >> 4, index = body[0] & 15, total = 0, i;
+        for (i = 1; i <= 16; ++i) total += body[i];
+        if (kind > 1 || index > 3 || total > 256 || (size_t)total > size - 17) break;
+        if (zimi_huffman_build(kind == 0 ? &j->dc[index] : &j->ac[index], body + 1, body + 17, kind == 0) != 0) break;
+        body += 17 + total;
+        size -= 17 + (size_t)total;
+    }
+    return size == 0 ? 0 : zimi_fail_at(j->job, at, "a bad Huffman table");
+}
+static int zimi_jpeg_quant(zimi_jpeg *j, const unsigned char *body, size_t size, size_t at) {
+    while (size > 0) {
+        int wide = body[0] >> 4, index = body[0] & 15, i;
+        size_t need = wide ? 129 : 65;
+        if (wide > 1 || index > 3 || size < need) return zimi_fail_at(j->job, at, "a bad quantisation table");
+        for (i = 0; i < 64; ++i) j->quant[index][i] = (uint16_t)(wide ? zimi_be16(body + 1 + 2 * i) : body[1 + i]);
+        j->quant_present[index] = 1;
+        body += need;
+        size -= need;
+    }
+    return 0;
+}
+
+static const char *zimi_jpeg_refused(int marker) {
+    switch (marker) {
+    case 0xc3: return "lossless JPEG is not supported";
+    case 0xc5: case 0xc6: case 0xc7: return "hierarchical JPEG is not supported";
+    case 0xc9: case 0xca: return "arithmetic-coded JPEG is not supported";
+    case 0xcb: return "lossless arithmetic-coded JPEG is not supported";
+    case 0xcd: case 0xce: case 0xcf: return "hierarchical arithmetic-coded JPEG is not supported";
+    case 0xde: return "hierarchical JPEG is not supported"; /* DHP */
+    case 0xf7: return "JPEG-LS is not supported";
+    default: return NULL;
+    }
+}
+static int zimi_ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+static void zimi_jpeg_geometry(zimi_jpeg *j) {
+    int i;
+    for (i = 0; i < j->components; ++i) {
+        if (j->component[i].h > j->h_max) j->h_max = j->component[i].h;
+        if (j->component[i].v > j->v_max) j->v_max = j->component[i].v;
+    }
+    j->mcus_x = zimi_ceil_div(j->job->info.width, 8 * j->h_max);
+    j->mcus_y = zimi_ceil_div(j->job->info.height, 8 * j->v_max);
+    for (i = 0; i < j->components; ++i) {
+        zimi_component *c = &j->component[i];
+        c->width = zimi_ceil_div(j->job->info.width * c->h, j->h_max);
+        c->height = zimi_ceil_div(j->job->info.height * c->v, j->v_max);
+        c->blocks_x = zimi_ceil_div(c->width, 8);
+        c->blocks_y = zimi_ceil_div(c->height, 8);
+        c->stride = j->mcus_x * c->h * 8;
+        c->rows = j->mcus_y * c->v * 8;
+        memset(c->known, -1, sizeof c->known);
+    }
+}
+static int zimi_jpeg_frame(zimi_jpeg *j, int marker, const unsigned char *body, size_t size, size_t at) {
+    zim_info *info = &j->job->info;
+    int i;
+    if (j->frame) return zimi_fail_at(j->job, at, "a second frame header");
+    if (size < 6 || size != 6 + 3 * (size_t)body[5]) return zimi_fail_at(j->job, at, "the frame header has a wrong size");
+    if (body[0] != 8) return zimi_fail(j->job->error, "byte %lu: %d-bit JPEG is not supported (8 bits only)", (unsigned long)at, body[0]);
+    info->height = (int)zimi_be16(body + 1);
+    info->width = (int)zimi_be16(body + 3);
+    info->depth = 8;
+    info->channels = j->components = body[5];
+    if (info->height == 0) return zimi_fail_at(j->job, at, "JPEG without a height in its header (given by DNL) is not supported");
+    if (j->components != 1 && j->components != 3 && j->components != 4)
+        return zimi_fail(j->job->error, "byte %lu: JPEG with %d components is not supported", (unsigned long)at, j->components);
+    j->h_max = j->v_max = 1;
+    for (i = 0; i < j->components; ++i) {
+        zimi_component *c = &j->component[i];
+        c->id = body[6 + 3 * i];
+        c->h = body[7 + 3 * i] >> 4;
+        c->v = body[7 + 3 * i] & 15;
+        c->quant_index = body[8 + 3 * i];
+        if (c->h < 1 || c->h > 4 || c->v < 1 || c->v > 4 || c->quant_index > 3) return zimi_fail_at(j->job, at, "a bad component in the frame header");
+    }
+    j->frame = 1;
+    j->progressive = marker == 0xc2;
+    zimi_jpeg_geometry(j);
+    return zimi_begin(j->job);
+}
+static void zimi_jpeg_app(zimi_jpeg *j, int marker, const unsigned char *body, size_t size) {
+    int orientation;
+    if (marker == 0xe0 && size >= 14 && memcmp(body, "JFIF", 5) == 0) j->jfif = 1;
+    if (marker == 0xee && size >= 12 && memcmp(body, "Adobe", 5) == 0) j->adobe = body[11];
+    if (marker == 0xe1 && size >= 6 && memcmp(body, "Exif\0", 6) == 0 && j->job->info.orientation == 1) {
+        orientation = zimi_exif_orientation(body + 6, size - 6);
+        if (orientation > 0) j->job->info.orientation = orientation;
+    }
+}
+
+static int zimi_jpeg_scan(zimi_jpeg *j, const unsigned char *body, size_t size, size_t at); /* IMG-SCAN */
+
+/* One marker with its body. */
+static int zimi_jpeg_segment(zimi_jpeg *j, int marker, const unsigned char *body, size_t size, size_t at) {
+    const char *refused = zimi_jpeg_refused(marker);
+    if (refused != NULL) return zimi_fail_at(j->job, at, refused);
+    switch (marker) {
+    case 0xc0: case 0xc1: case 0xc2: return zimi_jpeg_frame(j, marker, body, size, at);
+    case 0xc4: return zimi_jpeg_huffman(j, body, size, at);
+    case 0xdb: return zimi_jpeg_quant(j, body, size, at);
+    case 0xdd:
+        if (size != 2) return zimi_fail_at(j->job, at, "a bad restart interval");
+        j->restart = (int)zimi_be16(body);
+        return 0;
+    case 0xda: return zimi_jpeg_scan(j, body, size, at);
+    default: zimi_jpeg_app(j, marker, body, size); return 0;
+    }
+}
+/* The next marker, whatever lies before it; 0 at the end of the file. */
+static int zimi_jpeg_marker(zimi_jpeg *j) {
+    const unsigned char *bytes = j->job->bytes;
+    size_t size = j->job->size;
+    for (;;) {
+        while (j->at < size && bytes[j->at] != 0xff) ++j->at;
+        while (j->at < size && bytes[j->at] == 0xff) ++j->at;
+        if (j->at >= size) return 0;
+        if (bytes[j->at++] != 0) return bytes[j->at - 1];
+    }
+}
+/* Reads all segments, or up to the frame header when only that is wanted. */
+static int zimi_jpeg_markers(zimi_jpeg *j) {
+    zimi_job *job = j->job;
+    size_t size, at;
+    j->at = 2;
+    for (;;) {
+        int marker = zimi_jpeg_marker(j);
+        at = j->at - (marker != 0 ? 2 : 0);
+        if (marker == 0) return zimi_fail_at(job, job->size, j->frame ? "the file ends too early (no end of image)" : "the file ends before the frame header");
+        if (marker == 0xd9) return 0;
+        if (marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) continue; /* these have no body */
+        size = job->size - j->at < 2 ? 0 : zimi_be16(job->bytes + j->at);
+        if (size < 2 || size > job->size - j->at) return zimi_fail_at(job, at, size == 1 ? "a marker with a bad length" : "the file ends too early (within a marker's data)");
+        j->at += size;
+        if (zimi_jpeg_segment(j, marker, job->bytes + j->at - size + 2, size - 2, at) != 0) return -1;
+        if (job->image == NULL && j->frame) return 0;
+    }
+}
+
+/* ==================================================================================================================
+   IMG-DCT  JPEG reader: inverse DCT
+   ------------------------------------------------------------------------------------------------------------------
+   The accurate integer transform that libjpeg calls islow (Loeffler, Ligtenberg, Moschytz 1989, 13-bit constants,
+   2 further bits kept between the passes), to the last bit. Arithmetic is modulo 2^32, so that absurd coefficients are
+   harmless. Layers above: IMG-BASE.
+   ================================================================================================================== */
+ZIMI_INLINE unsigned char zimi_clamp(int value) { return (unsigned char)((unsigned)value <= 255 ? value : value < 0 ? 0 : 255); }
+ZIMI_INLINE int32_t zimi_descale(uint32_t value, int bits) { return (int32_t)(value + (1u << (bits - 1))) >> bits; }
+
+/* Eight outputs, scaled by 2^13, from the first n (2, 4 or 8) of eight inputs; the others are known to be 0. */
+ZIMI_INLINE void zimi_idct_line(const uint32_t *in, int step, int n, uint32_t *out) {
+    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, z1, z2, z3, z4, z5;
+    uint32_t in0 = in[0], in1 = in[step], in2 = n > 2 ? in[2 * step] : 0, in3 = n > 2 ? in[3 * step] : 0;
+    uint32_t in4 = n > 4 ? in[4 * step] : 0, in5 = n > 4 ? in[5 * step] : 0, in6 = n > 4 ? in[6 * step] : 0, in7 = n > 4 ? in[7 * step] : 0;
+    z1 = (in2 + in6) * 4433u; /* cos and sin of 6 pi/16 by one shared product: 0.541196100 */
+    b2 = z1 - in6 * 15137u;   /* 1.847759065 */
+    b3 = z1 + in2 * 6270u;    /* 0.765366865 */
+    b0 = (in0 + in4) << 13;
+    b1 = (in0 - in4) << 13;
+    a0 = b0 + b3;
+    a3 = b0 - b3;
+    a1 = b1 + b2;
+    a2 = b1 - b2;
+    z5 = (in7 + in3 + in5 + in1) * 9633u;  /* 1.175875602 */
+    z1 = (in7 + in1) * 7373u;              /* 0.899976223 */
+    z2 = (in5 + in3) * 20995u;             /* 2.562915447 */
+    z3 = z5 - (in7 + in3) * 16069u;        /* 1.961570560 */
+    z4 = z5 - (in5 + in1) * 3196u;         /* 0.390180644 */
+    b0 = in7 * 2446u - z1 + z3;            /* 0.298631336 */
+    b1 = in5 * 16819u - z2 + z4;           /* 2.053119869 */
+    b2 = in3 * 25172u - z2 + z3;           /* 3.072711026 */
+    b3 = in1 * 12299u - z1 + z4;           /* 1.501321110 */
+    out[0] = a0 + b3;
+    out[7] = a0 - b3;
+    out[1] = a1 + b2;
+    out[6] = a1 - b2;
+    out[2] = a2 + b1;
+    out[5] = a2 - b1;
+    out[3] = a3 + b0;
+    out[4] = a3 - b0;
+}
+ZIMI_INLINE void zimi_idct_n(const uint32_t *block, int n, unsigned char *out, size_t stride) {
+    uint32_t half[64], line[8];
+    int i, k;
+    for (i = 0; i < n; ++i) {
+        zimi_idct_line(block + i, 8, n, line);
+        for (k = 0; k < 8; ++k) half[8 * k + i] = (uint32_t)zimi_descale(line[k], 11);
+    }
+    for (i = 0; i < 8; ++i, out += stride) {
+        zimi_idct_line(half + 8 * i, 1, n, line);
+        for (k = 0; k < 8; ++k) out[k] = zimi_clamp(zimi_descale(line[k], 18) + 128);
+    }
+}
+/* Dequantised coefficients in rows to 8 x 8 samples; last is the zigzag index of the last one that is not 0. Most blocks
+   have few, in the upper left corner. The block is cleared for the next. */
+static void zimi_idct(uint32_t *block, int last, unsigned char *out, size_t stride) {
+    int i;
+    if (last == 0) {
+        unsigned char flat = zimi_clamp(zimi_descale(block[0], 3) + 128);
+        block[0] = 0;
+        for (i = 0; i < 8; ++i, out += stride) memset(out, flat, 8);
+        return;
+    }
+    if (last <= 2) zimi_idct_n(block, 2, out, stride);
+    else if (last <= 9) zimi_idct_n(block, 4, out, stride);
+    else zimi_idct_n(block, 8, out, stride);
+    memset(block, 0, 64 * sizeof *block);
+}
+
+/* ==================================================================================================================
+   IMG-SCAN  JPEG reader: entropy-coded data
+   ------------------------------------------------------------------------------------------------------------------
+   The bytes up to the next marker are copied without their stuffing first, so that the bit reader has no special cases.
+   A restart interval is one such run; damage cannot spread out of it. Layers above: IMG-BASE, IMG-JPEG, IMG-DCT.
+   ================================================================================================================== */
+/* Fetches the next run of entropy-coded bytes and returns the marker behind it, 0 at the end of the file. Restart markers
+   are stepped over, others are not. */
+static int zimi_next_run(zimi_jpeg *j) {
+    const unsigned char *bytes = j->job->bytes;
+    size_t size = j->job->size, out = 0;
+    int marker = 0;
+    j->segment = j->at;
+    while (j->at < size) {
+        const unsigned char *stop = (const unsigned char *)memchr(bytes + j->at, 0xff, size - j->at);
+        size_t run = stop != NULL ? (size_t)(stop - bytes) - j->at : size - j->at, next;
+        memcpy(j->buffer + out, bytes + j->at, run);
+        out += run;
+        j->at += run;
+        for (next = j->at; next < size && bytes[next] == 0xff; ++next) {}
+        if (next >= size) {
+            j->at = size;
+            break;
+        }
+        if (bytes[next] != 0) {
+            marker = bytes[next];
+            j->at = marker >= 0xd0 && marker <= 0xd7 ? next + 1 : next - 1;
+            break;
+        }
+        j->buffer[out++] = 0xff;
+        j->at = next + 1;
+    }
+    memset(j->buffer + out, 0, 8); /* so that eight bytes can always be loaded */
+    memset(&j->in, 0, sizeof j->in);
+    j->in.data = j->buffer;
+    j->in.size = out;
+    j->run = 0;
+    return marker;
+}
+/* Place in the file of a byte of the run. */
+static size_t zimi_run_place(const zimi_jpeg *j, size_t index) {
+    size_t at = j->segment;
+    for (; index > 0 && at < j->job->size; --index) at += j->job->bytes[at] == 0xff ? 2 : 1;
+    return zimi_min(at, j->job->size);
+}
+
+ZIMI_INLINE void zimi_fill(zimi_bit_reader *b) { /* at least 56 bits */
+    if (b->at < b->size) {
+        const unsigned char *p = b->data + b->at;
+        b->bits |= ((uint64_t)zimi_be32(p) << 32 | zimi_be32(p + 4)) >> b->count;
+    }
+    b->at += (size_t)(63 - b->count) >> 3;
+    b->count |= 56;
+}
+ZIMI_INLINE void zimi_need(zimi_bit_reader *b) { /* enough for a code and its value */
+    if (b->count < 32) zimi_fill(b);
+}
+ZIMI_INLINE void zimi_skip(zimi_bit_reader *b, int count) {
+    b->bits <<= count;
+    b->count -= count;
+}
+/* Whether more bits were used than there are. */
+ZIMI_INLINE int zimi_overrun(const zimi_bit_reader *b) { return b->at > b->size && (b->at - b->size) * 8 > (size_t)b->count; }
+
+/* The next 1..16 bits as a signed value: those that begin with 0 are negative (T.81, F.2.2.1). */
+ZIMI_INLINE int zimi_value(zimi_bit_reader *b, int size) {
+    int value = (int)(b->bits >> (64 - size));
+    zimi_skip(b, size);
+    return value < 1 << (size - 1) ? value - (1 << size) + 1 : value;
+}
+ZIMI_INLINE unsigned zimi_take(zimi_bit_reader *b, int count) { /* 1..16 bits */
+    unsigned value;
+    zimi_need(b);
+    value = (unsigned)(b->bits >> (64 - count));
+    zimi_skip(b, count);
+    return value;
+}
+/* A code that is longer than ZIMI_LOOK. */
+ZIMI_INLINE int zimi_long_symbol(zimi_bit_reader *b, const zimi_huffman *t) {
+    uint32_t next = (uint32_t)(b->bits >> 48);
+    int length;
+    for (length = ZIMI_LOOK + 1; length <= 16; ++length)
+        if (next < t->limit[length]) {
+            zimi_skip(b, length);
+            return t->symbol[(t->offset[length] + (int)(next >> (16 - length))) & 255];
+        }
+    b->bad = 1;
+    return 0;
+}
+ZIMI_INLINE int zimi_symbol(zimi_bit_reader *b, const zimi_huffman *t) {
+    int32_t entry;
+    zimi_need(b);
+    entry = t->look[b->bits >> (64 - ZIMI_LOOK)];
+    if (entry == 0) return zimi_long_symbol(b, t);
+    zimi_skip(b, entry >> 5 & 15);
+    return entry >> 12 & 255;
+}
+ZIMI_INLINE int zimi_dc_difference(zimi_bit_reader *b, const zimi_huffman *t) {
+    int32_t entry;
+    int size;
+    zimi_need(b);
+    entry = t->look[b->bits >> (64 - ZIMI_LOOK)];
+    if ((entry & ZIMI_VALUE) != 0) {
+        zimi_skip(b, entry & 31);
+        return entry >> 20;
+    }
+    size = zimi_symbol(b, t);
+    return size > 0 ? zimi_value(b, size) : 0;
+}
+
+/* One block of a sequential scan, dequantised in rows; returns the zigzag index of its last coefficient. */
+static int zimi_block(zimi_jpeg *j, zimi_component *c, uint32_t *block) {
+    const zimi_huffman *ac = &j->ac[c->ac];
+    zimi_bit_reader b = j->in; /* in registers */
+    int k = 1, last = 0;
+    c->pred = (int16_t)(c->pred + zimi_dc_difference(&b, &j->dc[c->dc]));
+    block[0] = (uint32_t)c->pred * c->quant[0];
+    while (k < 64) {
+        int32_t entry;
+        int symbol;
+        zimi_need(&b);
+        entry = ac->look[b.bits >> (64 - ZIMI_LOOK)];
+        if ((entry & ZIMI_VALUE) != 0) {
+            zimi_skip(&b, entry & 31);
+            k += entry >> 16 & 15;
+            block[zimi_zigzag[k]] = (uint32_t)(entry >> 20) * c->quant[k & 63];
+            last = k++;
+            continue;
+        }
+        symbol = zimi_symbol(&b, ac);
+        k += symbol >> 4;
+        if ((symbol & 15) == 0) {
+            if (symbol != 0xf0) break;
+            ++k;
+            continue;
+        }
+        block[zimi_zigzag[k]] = (uint32_t)zimi_value(&b, symbol & 15) * c->quant[k & 63];
+        last = k++;
+    }
+    if (last > 63) b.bad = 1;
+    j->in = b;
+    return last;
+}
+
+/* Blocks of progressive scans: first bits and refinement of DC and AC (T.81, G.1.2). */
+static void zimi_dc_first(zimi_jpeg *j, zimi_component *c, int16_t *block) {
+    c->pred = (int16_t)(c->pred + zimi_dc_difference(&j->in, &j->dc[c->dc]));
+    block[0] = (int16_t)((uint32_t)c->pred << j->low);
+}
+static void zimi_dc_refine(zimi_jpeg *j, int16_t *block) {
+    if (zimi_take(&j->in, 1) != 0) block[0] = (int16_t)(block[0] | 1 << j->low);
+}
+/* The run of empty blocks that an EOBn symbol begins, this one included. */
+ZIMI_INLINE int zimi_eob_run(zimi_bit_reader *b, int bits) { return bits > 0 ? (1 << bits) + (int)zimi_take(b, bits) : 1; }
+
+static void zimi_ac_first(zimi_jpeg *j, const zimi_component *c, int16_t *block) {
+    zimi_bit_reader b = j->in;
+    int k = j->first;
+    while (k <= j->last) {
+        int symbol = zimi_symbol(&b, &j->ac[c->ac]), size = symbol & 15;
+        if (size == 0 && symbol != 0xf0) {
+            j->run = zimi_eob_run(&b, symbol >> 4);
+            break;
+        }
+        k += symbol >> 4;
+        if (size > 0) {
+            int value = zimi_value(&b, size);
+            if (k > 63) b.bad = 1;
+            block[k & 63] = (int16_t)((uint32_t)value << j->low);
+        }
+        ++k;
+    }
+    j->in = b;
+}
+/* Moves a coefficient that is not 0 away from it by one bit, if the file says so. */
+ZIMI_INLINE void zimi_refine(zimi_bit_reader *b, int16_t *coef, int bit) {
+    if (zimi_take(b, 1) != 0 && (*coef & bit) == 0) *coef = (int16_t)(*coef + (*coef >= 0 ? bit : -bit));
+}
+static void zimi_ac_refine(zimi_jpeg *j, const zimi_component *c, int16_t *block) {
+    zimi_bit_reader b = j->in;
+    int k = j->first, bit = 1 << j->low, value, zeros, symbol;
+    while (j->run == 0 && k <= j->last) {
+        symbol = zimi_symbol(&b, &j->ac[c->ac]);
+        zeros = symbol >> 4;
+        value = 0;
+        if ((symbol & 15) != 0) {
+            if ((symbol & 15) != 1) b.bad = 1;
+            value = zimi_take(&b, 1) != 0 ? bit : -bit;
+        } else if (zeros < 15) {
+            j->run = zimi_eob_run(&b, zeros);
+            break;
+        }
+        for (; k <= j->last; ++k) {
+            if (block[k] != 0) zimi_refine(&b, &block[k], bit);
+            else if (--zeros < 0) break;
+        }
+        if (value != 0 && k <= j->last) block[k] = (int16_t)value;
+        ++k;
+    }
+    for (; j->run > 0 && k <= j->last; ++k)
+        if (block[k] != 0) zimi_refine(&b, &block[k], bit);
+    j->in = b;
+}
+
+/* Block (x, y) of a component, whatever the kind of scan. */
+ZIMI_INLINE void zimi_scan_block(zimi_jpeg *j, zimi_component *c, int x, int y, uint32_t *scratch) {
+    int16_t *block;
+    if (!j->progressive) {
+        int last = zimi_block(j, c, scratch);
+        zimi_idct(scratch, last, c->plane + ((size_t)y * (size_t)c->stride + (size_t)x) * 8, (size_t)c->stride);
+        return;
+    }
+    block = c->coefs + ((size_t)y * (size_t)(c->stride / 8) + (size_t)x) * 64;
+    if (j->first == 0) {
+        if (j->high == 0) zimi_dc_first(j, c, block);
+        else zimi_dc_refine(j, block);
+    } else {
+        if (j->high != 0) zimi_ac_refine(j, c, block);
+        else if (j->run == 0) zimi_ac_first(j, c, block);
+        if (j->run > 0) --j->run;
+    }
+}
+/* MCUs begin..end-1 of a scan from one run; -1 as soon as the run is found bad or too short. */
+static int zimi_scan_run(zimi_jpeg *j, int begin, int end) {
+    uint32_t scratch[64];
+    zimi_component *c = &j->component[j->in_scan[0]];
+    int single = j->scan_components == 1, per_row = single ? c->blocks_x : j->mcus_x, mcu, i, x, y;
+    memset(scratch, 0, sizeof scratch);
+    for (i = 0; i < j->scan_components; ++i) j->component[j->in_scan[i]].pred = 0;
+    for (mcu = begin; mcu < end; ++mcu) {
+        int column = mcu % per_row, row = mcu / per_row;
+        if (single) zimi_scan_block(j, c, column, row, scratch);
+        else
+            for (i = 0; i < j->scan_components; ++i) {
+                c = &j->component[j->in_scan[i]];
+                for (y = 0; y < c->v; ++y)
+                    for (x = 0; x < c->h; ++x) zimi_scan_block(j, c, column * c->h + x, row * c->v + y, scratch);
+            }
+        if (j->in.bad || zimi_overrun(&j->in)) {
+            size_t used = j->in.at - (size_t)j->in.count / 8;
+            return zimi_fail_at(j->job, zimi_run_place(j, used), j->in.bad ? "a bad code in the compressed data" : "the compressed data end too early");
+        }
+    }
+    return 0;
+}
+/* All runs of a scan. With salvage, a damaged run is left and the next one goes to its own place. */
+static int zimi_scan_data(zimi_jpeg *j) {
+    const zimi_component *c = &j->component[j->in_scan[0]];
+    int total = j->scan_components == 1 ? c->blocks_x * c->blocks_y : j->mcus_x * j->mcus_y;
+    int step = j->restart > 0 && j->restart < total ? j->restart : total, begin, marker = 0, bad = 0, expected = 0;
+    for (begin = 0; begin < total; begin += step, expected = (expected + 1) & 7) {
+        if (begin > 0 && (marker < 0xd0 || marker > 0xd7)) return zimi_fail_at(j->job, j->at, "a restart marker is missing");
+        if (begin > 0 && marker != 0xd0 + ((expected + 7) & 7)) {
+            int lost = (marker - 0xd0 - expected + 1) & 7; /* runs that are missing */
+            bad = zimi_fail_at(j->job, j->at, "a restart marker with a wrong number");
+            if (!j->job->opts.salvage || lost > 4 || lost * step >= total - begin) return bad;
+            begin += lost * step;
+            expected = (expected + lost) & 7;
+        }
+        marker = zimi_next_run(j);
+        if (zimi_scan_run(j, begin, total - begin < step ? total : begin + step) != 0) {
+            bad = -1;
+            if (!j->job->opts.salvage || j->progressive) return bad;
+        }
+    }
+    while (marker >= 0xd0 && marker <= 0xd7) marker = zimi_next_run(j); /* a restart marker at the very end, as some writers leave */
+    return bad;
+}
+
+/* Memory for planes or coefficients, once the first scan begins. */
+static int zimi_jpeg_memory(zimi_jpeg *j) {
+    zimi_job *job = j->job;
+    size_t blocks = 0, bytes;
+    int i;
+    for (i = 0; i < j->components; ++i) blocks = zimi_add(blocks, zimi_mul((size_t)j->component[i].blocks_x, (size_t)j->component[i].blocks_y));
+    if (!job->opts.salvage && blocks / 8 > job->size - j->at) /* a block takes a bit at least */
+        return zimi_fail(job->error, "%lu compressed bytes cannot hold %d x %d pixels", (unsigned long)(job->size - j->at), job->info.width, job->info.height);
+    j->buffer = (unsigned char *)zimi_alloc(zimi_add(job->size - j->at, 16), job->error);
+    if (j->buffer == NULL) return -1;
+    for (i = 0; i < j->components; ++i) {
+        zimi_component *c = &j->component[i];
+        bytes = zimi_mul((size_t)c->stride, (size_t)c->rows);
+        c->plane = (unsigned char *)zimi_alloc(bytes, job->error);
+        if (c->plane == NULL) return -1;
+        if (job->opts.salvage) memset(c->plane, 128, bytes);
+        if (!j->progressive) continue;
+        c->coefs = (int16_t *)zimi_alloc(zimi_mul(bytes, sizeof *c->coefs), job->error);
+        if (c->coefs == NULL) return -1;
+        memset(c->coefs, 0, bytes * sizeof *c->coefs);
+    }
+    return 0;
+}
+/* Components and tables that the scan header names. */
+static int zimi_scan_components(zimi_jpeg *j, const unsigned char *body, size_t at) {
+    int i, k, blocks = 0;
+    for (i = 0; i < j->scan_components; ++i) {
+        zimi_component *c;
+        for (k = 0; k < j->components && j->component[k].id != body[1 + 2 * i]; ++k) {}
+        if (k == j->components) return zimi_fail_at(j->job, at, "the scan names a component that the frame has not");
+        for (blocks = 0; blocks < i; ++blocks)
+            if (j->in_scan[blocks] == k) return zimi_fail_at(j->job, at, "the scan names a component twice");
+        c = &j->component[k];
+        j->in_scan[i] = k;
+        c->dc = body[2 + 2 * i] >> 4;
+        c->ac = body[2 + 2 * i] & 15;
+        if (c->dc > 3 || c->ac > 3) return zimi_fail_at(j->job, at, "the scan names a Huffman table that cannot exist");
+        if (c->seen) continue;
+        if (!j->quant_present[c->quant_index]) return zimi_fail_at(j->job, at, "a quantisation table is missing");
+        memcpy(c->quant, j->quant[c->quant_index], sizeof c->quant);
+        c->seen = 1;
+    }
+    for (i = 0, blocks = 0; i < j->scan_components; ++i) blocks += j->component[j->in_scan[i]].h * j->component[j->in_scan[i]].v;
+    return j->scan_components > 1 && blocks > 10 ? zimi_fail_at(j->job, at, "more than 10 blocks in an MCU") : 0;
+}
+static int zimi_scan_tables(zimi_jpeg *j, size_t at) {
+    int i, k;
+    for (i = 0; i < j->scan_components; ++i) {
+        const zimi_component *c = &j->component[j->in_scan[i]];
+        zimi_huffman *used[2];
+        int needed[2];
+        used[0] = &j->dc[c->dc];
+        used[1] = &j->ac[c->ac];
+        needed[0] = !j->progressive || (j->first == 0 && j->high == 0);
+        needed[1] = !j->progressive || j->first > 0;
+        for (k = 0; k < 2; ++k) {
+            int index = k == 0 ? c->dc : c->ac;
+            const unsigned char *standard = k == 0 ? zimi_std_dc[index & 1] : zimi_std_ac[index & 1];
+            if (!needed[k] || used[k]->present) continue;
+            if (index > 1 || j->progressive) return zimi_fail_at(j->job, at, "a Huffman table is missing");
+            (void)zimi_huffman_build(used[k], standard, standard + 16, k == 0);
+        }
+    }
+    return 0;
+}
+/* Which coefficients and bits a progressive scan holds, and whether it may. */
+static int zimi_scan_progress(zimi_jpeg *j, size_t at) {
+    int i, k;
+    if (++j->scans > ZIMI_MAX_SCANS) return zimi_fail(j->job->error, "byte %lu: more than %d scans", (unsigned long)at, ZIMI_MAX_SCANS);
+    if (j->first > j->last || j->last > 63 || (j->first == 0 && j->last > 0) || (j->first > 0 && j->scan_components > 1) || j->low > 13 ||
+        (j->high != 0 && j->high != j->low + 1))
+        return zimi_fail_at(j->job, at, "bad parameters of a progressive scan");
+    for (i = 0; i < j->scan_components; ++i)
+        for (k = j->first; k <= j->last; ++k) j->component[j->in_scan[i]].known[k] = (signed char)j->low;
+    return 0;
+}
+static int zimi_jpeg_scan(zimi_jpeg *j, const unsigned char *body, size_t size, size_t at) {
+    if (!j->frame) return zimi_fail_at(j->job, at, "a scan before the frame header");
+    j->scan_components = size > 0 ? body[0] : 0;
+    if (j->scan_components < 1 || j->scan_components > 4 || size != 4 + 2 * (size_t)j->scan_components) return zimi_fail_at(j->job, at, "the scan header has a wrong size");
+    j->first = body[size - 3];
+    j->last = body[size - 2];
+    j->high = body[size - 1] >> 4;
+    j->low = body[size - 1] & 15;
+    if (zimi_scan_components(j, body, at) != 0) return -1;
+    if (j->progressive && zimi_scan_progress(j, at) != 0) return -1;
+    if (zimi_scan_tables(j, at) != 0) return -1;
+    if (j->buffer == NULL && zimi_jpeg_memory(j) != 0) return -1;
+    return zimi_scan_data(j);
+}
+
+/* ==================================================================================================================
+   IMG-COLOUR  JPEG reader: upsampling and colours
+   ------------------------------------------------------------------------------------------------------------------
+   As libjpeg-turbo with its defaults: components of half width and (or) half height by triangle filters, others by
+   repetition; fixed-point YCbCr to RGB with 16 bits (T.871). Layers above: IMG-BASE, IMG-PIXELS, IMG-JPEG, IMG-DCT.
+   ================================================================================================================== */
+static void zimi_double_row(const unsigned char *in, int width, unsigned char *out) { /* weights 3/4, 1/4 */
+    int x;
+    out[0] = in[0];
+    out[1] = (unsigned char)((in[0] * 3 + in[1] + 2) >> 2);
+    for (x = 1; x < width - 1; ++x) {
+        int value = in[x] * 3;
+        out[2 * x] = (unsigned char)((value + in[x - 1] + 1) >> 2);
+        out[2 * x + 1] = (unsigned char)((value + in[x + 1] + 2) >> 2);
+    }
+    out[2 * x] = (unsigned char)((in[x] * 3 + in[x - 1] + 1) >> 2);
+    out[2 * x + 1] = in[x];
+}
+/* The same with rows between two of the component: near counts 3/4, far 1/4. */
+static void zimi_double_rows(const unsigned char *near, const unsigned char *far, int width, unsigned char *out) {
+    int x, before, here = near[0] * 3 + far[0], after = near[1] * 3 + far[1];
+    out[0] = (unsigned char)((here * 4 + 8) >> 4);
+    out[1] = (unsigned char)((here * 3 + after + 7) >> 4);
+    for (x = 1; x < width - 1; ++x) {
+        before = here;
+        here = after;
+        after = near[x + 1] * 3 + far[x + 1];
+        out[2 * x] = (unsigned char)((here * 3 + before + 8) >> 4);
+        out[2 * x + 1] = (unsigned char)((here * 3 + after + 7) >> 4);
+    }
+    out[2 * x] = (unsigned char)((after * 3 + here + 8) >> 4);
+    out[2 * x + 1] = (unsigned char)((after * 4 + 7) >> 4);
+}
+static void zimi_between_rows(const unsigned char *near, const unsigned char *far, int width, int bias, unsigned char *out) {
+    int x;
+    for (x = 0; x < width; ++x) out[x] = (unsigned char)((near[x] * 3 + far[x] + bias) >> 2);
+}
+static void zimi_repeat_row(const unsigned char *in, int width, int h, int h_max, unsigned char *out) {
+    int x;
+    for (x = 0; x < width; ++x) out[x] = in[x * h / h_max];
+}
+/* Row y of the picture of a component: its own, or one made in buffer. */
+static const unsigned char *zimi_full_row(const zimi_jpeg *j, const zimi_component *c, int y, unsigned char *buffer) {
+    int row = y * c->v / j->v_max, width = j->job->info.width;
+    int half_x = c->h * 2 == j->h_max, half_y = c->v * 2 == j->v_max, other = (y & 1) != 0 ? row + 1 : row - 1;
+    const unsigned char *near = c->plane + (size_t)row * (size_t)c->stride, *far;
+    if (c->h == j->h_max && !half_y) return near;
+    other = other < 0 ? 0 : other >= c->height ? c->height - 1 : other; /* the border is repeated */
+    far = c->plane + (size_t)other * (size_t)c->stride;
+    if (half_x && half_y && c->width > 2) zimi_double_rows(near, far, c->width, buffer);
+    else if (half_x && c->v == j->v_max && c->width > 2) zimi_double_row(near, c->width, buffer);
+    else if (c->h == j->h_max && half_y) zimi_between_rows(near, far, c->width, (y & 1) != 0 ? 2 : 1, buffer);
+    else zimi_repeat_row(near, width, c->h, j->h_max, buffer);
+    return buffer;
+}
+
+static void zimi_ycc_row(const unsigned char *y, const unsigned char *cb, const unsigned char *cr, int width, unsigned char *out) {
+    int x;
+    for (x = 0; x < width; ++x, out += 3) {
+        int luma = y[x], b = cb[x] - 128, r = cr[x] - 128;
+        out[0] = zimi_clamp(luma + ((91881 * r + 32768) >> 16));             /* 1.40200 */
+        out[1] = zimi_clamp(luma + ((-22554 * b - 46802 * r + 32768) >> 16)); /* 0.34414, 0.71414 */
+        out[2] = zimi_clamp(luma + ((116130 * b + 32768) >> 16));            /* 1.77200 */
+    }
+}
+/* Inks, stored inverted as Adobe does, over each other: what one lets pass times what black lets pass. */
+static void zimi_cmyk_row(const unsigned char *const *in, int width, unsigned char *out) {
+    int x, k;
+    for (x = 0; x < width; ++x)
+        for (k = 0; k < 3; ++k) {
+            int light = in[3][x], ink = (255 - in[k][x]) * light + 128;
+            *out++ = zimi_clamp(light - ((ink + (ink >> 8)) >> 8));
+        }
+}
+/* Whether the components are YCbCr (or YCCK) rather than RGB (or CMYK). */
+static int zimi_jpeg_is_ycc(const zimi_jpeg *j) {
+    const zimi_component *c = j->component;
+    if (j->components == 4) return j->adobe > 0;
+    if (j->jfif) return 1;
+    if (j->adobe >= 0) return j->adobe != 0;
+    return !(c[0].id == 'R' && c[1].id == 'G' && c[2].id == 'B');
+}
+/* Full rows of all components into one of RGB (or gray, returning 1 channel). */
+static int zimi_jpeg_row(const zimi_jpeg *j, const unsigned char *const *in, int ycc, unsigned char *out) {
+    int width = j->job->info.width, x, k;
+    if (j->components == 1) memcpy(out, in[0], (size_t)width);
+    else if (j->components == 4) {
+        const unsigned char *inks[4];
+        for (k = 0; k < 4; ++k) inks[k] = in[k];
+        if (ycc) { /* YCC holds the inverse of what is stored as CMY */
+            unsigned char *rgb = out + 3 * (size_t)width;
+            zimi_ycc_row(in[0], in[1], in[2], width, rgb);
+            for (k = 0; k < 3; ++k) {
+                unsigned char *ink = out + (size_t)(6 + k) * (size_t)width;
+                for (x = 0; x < width; ++x) ink[x] = (unsigned char)(255 - rgb[3 * x + k]);
+                inks[k] = ink;
+            }
+        }
+        zimi_cmyk_row(inks, width, out);
+    } else if (ycc) zimi_ycc_row(in[0], in[1], in[2], width, out);
+    else
+        for (x = 0; x < width; ++x)
+            for (k = 0; k < 3; ++k) out[3 * x + k] = in[k][x];
+    return j->components == 1 ? 1 : 3;
+}
+static int zimi_jpeg_output(zimi_jpeg *j) {
+    zimi_job *job = j->job;
+    size_t width = (size_t)job->info.width, room = zimi_add(width, 16);
+    unsigned char *buffer = (unsigned char *)zimi_alloc(zimi_mul(room, 13), job->error), *rgb;
+    const unsigned char *rows[4];
+    int direct = job->opts.channels == 3 && j->components == 3, ycc = zimi_jpeg_is_ycc(j), y, i;
+    if (buffer == NULL) return -1;
+    rgb = buffer + 4 * room; /* nine widths: CMYK needs them */
+    for (y = 0; y < job->info.height; ++y) {
+        for (i = 0; i < j->components; ++i) rows[i] = zimi_full_row(j, &j->component[i], y, buffer + (size_t)i * room);
+        if (direct) (void)zimi_jpeg_row(j, rows, ycc, job->image->pixels + (size_t)y * width * 3);
+        else zimi_put_row(job, y, rgb, zimi_jpeg_row(j, rows, ycc, rgb));
+    }
+    ZIM_FREE(buffer);
+    return 0;
+}
+
+/* The coefficients of a progressive picture into samples. */
+static void zimi_jpeg_transform(zimi_component *c) {
+    uint32_t block[64];
+    int x, y, k, last;
+    memset(block, 0, sizeof block);
+    for (y = 0; y < c->blocks_y; ++y)
+        for (x = 0; x < c->blocks_x; ++x) {
+            const int16_t *coefs = c->coefs + ((size_t)y * (size_t)(c->stride / 8) + (size_t)x) * 64;
+            for (k = 0, last = 0; k < 64; ++k) {
+                if (coefs[k] == 0) continue;
+                block[zimi_zigzag[k]] = (uint32_t)coefs[k] * c->quant[k];
+                last = k;
+            }
+            zimi_idct(block, last, c->plane + ((size_t)y * (size_t)c->stride + (size_t)x) * 8, (size_t)c->stride);
+        }
+}
+static int zimi_jpeg_decode(zimi_job *job) {
+    zimi_jpeg *j = (zimi_jpeg *)zimi_alloc(sizeof *j, job->error);
+    int bad, i, usable;
+    if (j == NULL) return -1;
+    memset(j, 0, sizeof *j);
+    j->job = job;
+    j->adobe = -1;
+    bad = zimi_jpeg_markers(j);
+    usable = j->components > 0 && j->component[j->components - 1].plane != NULL && (!j->progressive || j->component[j->components - 1].coefs != NULL);
+    for (i = 0; i < j->components && !bad && job->image != NULL; ++i)
+        if (!j->component[i].seen) bad = zimi_fail(job->error, "no scan holds component %d", i + 1);
+    if (usable && (!bad || job->opts.salvage)) {
+        for (i = 0; i < j->components && j->progressive; ++i)
+            if (j->component[i].seen) zimi_jpeg_transform(&j->component[i]);
+        if (zimi_jpeg_output(j) != 0) bad = -1;
+    }
+    for (i = 0; i < 4; ++i) {
+        ZIM_FREE(j->component[i].plane);
+        ZIM_FREE(j->component[i].coefs);
+    }
+    ZIM_FREE(j->buffer);
+    ZIM_FREE(j);
+    return bad;
+}
+
 static int zimi_jpeg_encode(const unsigned char *rgb, int width, int height, int quality, unsigned char **out_bytes, size_t *out_size, char *error) {
     (void)rgb, (void)width, (void)height, (void)quality, (void)out_bytes, (void)out_size;
     return zimi_fail(error, "JPEG is not written by this version");
