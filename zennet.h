@@ -420,6 +420,9 @@ typedef struct zn_input {
 ZN_API zn_input zn_input_default(void); /* 224, stretched, bicubic, RGB, ImageNet's mean and std: RAF-DB's evaluation */
 /* Whether every field is in its bounds; ZN_ERROR_ARGUMENT names the field. */
 ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in);
+/* The input that a network was trained with; zn_input_default() until set. Copied; ZN_ERROR_ARGUMENT as zn_input_check. */
+ZN_API zn_result zn_net_set_input(zn_net *net, const zn_input *in);
+ZN_API const zn_input *zn_net_get_input(const zn_net *net); /* lives in the network; NULL for NULL */
 /* The box at x, y of a picture -> 3 x size x size normalised values. scratch, aligned like malloc's memory, holds
    zn_input_scratch_bytes(in, W, H) with W and H at least as large as any box (SIZE_MAX: too large, or in is bad).
    Safe from many threads at once, each with its own scratch; allocates nothing; ZN_ERROR_ARGUMENT without words. */
@@ -3668,6 +3671,7 @@ struct zn_net {
     int head, wirw; /* index of the first tensor */
     zn_real *values, *grads;
     char **class_names;
+    zn_input input;
 };
 
 enum { ZNI_PARAM, ZNI_WEIGHT, ZNI_GATE, ZNI_BUFFER }; /* weights decay, gates can be left untrained, buffers never are */
@@ -3846,6 +3850,7 @@ ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **ou
     if (net == NULL) return ctx->code;
     net->ctx = ctx;
     net->opts = opts != NULL ? *opts : zn_net_opts_default();
+    net->input = zn_input_default();
     if (!(net->opts.bn_eps > 0.0) || !(net->opts.gn_eps > 0.0) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
     else if (zni_net_build(net) == ZN_OK) {
@@ -4552,6 +4557,13 @@ ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in) {
     const char *field = zni_input_problem(in);
     return field == NULL ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "input: the field %s is out of its bounds", field);
 }
+ZN_API zn_result zn_net_set_input(zn_net *net, const zn_input *in) {
+    if (net == NULL || in == NULL) return ZN_ERROR_ARGUMENT;
+    if (zn_input_check(net->ctx, in) != ZN_OK) return ZN_ERROR_ARGUMENT;
+    net->input = *in;
+    return ZN_OK;
+}
+ZN_API const zn_input *zn_net_get_input(const zn_net *net) { return net != NULL ? &net->input : NULL; }
 /* The size of a picture whose shorter side becomes `shorter`; sides below 2^16 keep it inside an int. */
 static void zni_shorter_side(int w, int h, int shorter, int *out_w, int *out_h) {
     *out_w = w <= h ? shorter : (int)((int64_t)shorter * w / h);
