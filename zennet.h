@@ -356,6 +356,58 @@ ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_o
 /* ==================================================================================================================
    API-SCORE  Zen-score and its rivals
    ================================================================================================================== */
+/* A zero-cost score judges a structure without training it. All are taken on the network without residual links,
+   attention and WIRW, in training mode, with fresh weights; higher is better. (Specification section 6.) */
+typedef enum zn_score_kind {
+    ZN_SCORE_ZEN = 0,   /* expressivity with the published variance (specification section 12, 3): what the published
+                           networks were found with. arXiv 2102.01063 */
+    ZN_SCORE_ZEN_PAPER, /* the same with the variance that the paper means */
+    ZN_SCORE_GRADNORM,  /* 2-norm of all gradients of the cross entropy with random labels */
+    ZN_SCORE_SYNFLOW,   /* synaptic flow, arXiv 2006.05467 */
+    ZN_SCORE_NASWOT,    /* log-determinant of the kernel of ReLU patterns, arXiv 2006.04647 */
+    ZN_SCORE_TENAS,     /* minus the condition number of the neural tangent kernel, arXiv 2102.11535 */
+    ZN_SCORE_FLOPS,     /* budget arithmetic of the network without links */
+    ZN_SCORE_PARAMS,
+    ZN_SCORE_DEEPMAD,   /* entropy, arXiv 2303.02165; needs no forward pass */
+    ZN_SCORE_RANDOM     /* N(0, 1): what a search without a score would do */
+} zn_score_kind;
+/* "zen", "zen-paper", "gradnorm", "synflow", "naswot", "tenas", "flops", "params", "deepmad", "random" <-> kind; -1 /
+   NULL for others. */
+ZN_API int zn_score_parse(const char *text);
+ZN_API const char *zn_score_text(zn_score_kind kind);
+
+#define ZN_SCORE_WORST (-9999.0) /* of a draw that cannot be computed, as published */
+
+typedef struct zn_score_opts {
+    zn_score_kind kind;
+    int batch;          /* images of a draw; 16 */
+    int resolution;     /* pixels; 224 */
+    int repeat;         /* draws; 1. Each starts fresh from its own stream of the seed. */
+    int classes;        /* of the head: gradnorm, synflow, tenas, flops, params; 7 */
+    double gamma;       /* zen: size of the disturbance; 0.01 */
+    uint64_t seed;      /* weights, inputs, labels. Two structures scored with one seed see the same images; weights of
+                           the same name and shape are the same numbers. 0 */
+    int golden;         /* 1: weights and inputs are the deterministic fills of the golden files instead of normal draws */
+    const int *targets; /* gradnorm: a class per image; NULL (default) draws them */
+} zn_score_opts;
+ZN_API zn_score_opts zn_score_opts_default(void);
+
+typedef struct zn_score_result {
+    double mean, std;   /* over the draws; population standard deviation */
+    double half_width;  /* of the 95 % interval of the mean, 1.96 std/sqrt(repeat) */
+    int repeat;         /* draws made */
+    int failed;         /* draws that could not be computed (one value per channel in a norm, overflow, a singular
+                           kernel) and count as ZN_SCORE_WORST */
+} zn_score_result;
+
+/* Scores a structure string. opts NULL means all defaults. The result does not depend on the number of threads. Errors:
+   bad structure or option, resolution too small for the structure, memory. Works in memory of its own, which it frees. */
+ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opts *opts, zn_score_result *out_result);
+/* exp(log L - W/L), the largest over the stages; L counts the convolutions up to a stage's end, W sums the logarithms of
+   their fan-in (DeepMAD's effectiveness rho; specification section 7). 0 when there is no convolution. */
+ZN_API zn_result zn_structure_effective_score(const zn_structure *s, double *out_score);
+/* 5 exp(standard deviation of the unit counts of the residual super blocks), 0 without any: uneven depth costs. */
+ZN_API double zn_structure_depth_penalty(const zn_structure *s);
 
 /* ==================================================================================================================
    API-SEARCH  evolutionary search
@@ -1113,6 +1165,53 @@ ZN_API double zn_rng_normal(zn_rng *rng) {
     double u = 1.0 - zn_rng_uniform(rng); /* (0, 1]: the logarithm stays finite */
     double v = zn_rng_uniform(rng);
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586477 * v);
+}
+/* Many normal numbers at a tenth of zn_rng_normal's price: the ziggurat of Marsaglia & Tsang (2000) in Doornik's form.
+   edge[i] is the right end of layer i, ratio[i] the share of it that lies under the layer above. */
+#define ZNI_LAYERS 128
+typedef struct zni_ziggurat {
+    double edge[ZNI_LAYERS + 1], ratio[ZNI_LAYERS];
+} zni_ziggurat;
+
+static void zni_ziggurat_make(zni_ziggurat *z) {
+    double tail = 3.442619855899, area = 9.91256303526217e-3, f = exp(-0.5 * tail * tail);
+    int i;
+    z->edge[0] = area / f;
+    z->edge[1] = tail;
+    z->edge[ZNI_LAYERS] = 0.0;
+    for (i = 2; i < ZNI_LAYERS; ++i) {
+        z->edge[i] = sqrt(-2.0 * log(area / z->edge[i - 1] + f));
+        f = exp(-0.5 * z->edge[i] * z->edge[i]);
+    }
+    for (i = 0; i < ZNI_LAYERS; ++i) z->ratio[i] = z->edge[i + 1] / z->edge[i];
+}
+/* What the quick test did not settle: the tail, and the wedge between two layers. NaN: draw again. */
+static double zni_ziggurat_slow(const zni_ziggurat *z, zn_rng *rng, int layer, double u) {
+    double x, y, f0, f1;
+    if (layer == 0) {
+        do {
+            x = log(1.0 - zn_rng_uniform(rng)) / z->edge[1];
+            y = log(1.0 - zn_rng_uniform(rng));
+        } while (-2.0 * y < x * x);
+        return u < 0.0 ? x - z->edge[1] : z->edge[1] - x;
+    }
+    x = u * z->edge[layer];
+    f0 = exp(-0.5 * (z->edge[layer] * z->edge[layer] - x * x));
+    f1 = exp(-0.5 * (z->edge[layer + 1] * z->edge[layer + 1] - x * x));
+    return f1 + zn_rng_uniform(rng) * (f0 - f1) < 1.0 ? x : (double)NAN;
+}
+static void zni_normals(const zni_ziggurat *z, zn_rng *rng, zn_real *values, size_t count, double deviation) {
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        double x;
+        do {
+            uint64_t bits = zn_rng_next(rng);
+            int layer = (int)(bits & (ZNI_LAYERS - 1)); /* the low bits choose a layer, the high ones a place in it */
+            double u = (double)(int64_t)(bits >> 11) * (2.0 / 9007199254740992.0) - 1.0;
+            x = fabs(u) < z->ratio[layer] ? u * z->edge[layer] : zni_ziggurat_slow(z, rng, layer, u);
+        } while (isnan(x));
+        values[i] = (zn_real)(deviation * x);
+    }
 }
 ZN_API uint64_t zn_rng_below(zn_rng *rng, uint64_t limit) {
     uint64_t reject, r;
@@ -4076,7 +4175,636 @@ ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training) {
 
 /* ==================================================================================================================
    IMPL-SCORE  scores
+   ------------------------------------------------------------------------------------------------------------------
+   A scorer is what the draws of one score share, and the structures of a search: images, and memory that only grows. It
+   works in a context of its own, so a search runs one per thread. The Zen-score has a pass of its own, without a tape;
+   its rivals take the network's ordinary walk with a tap.
+   Sources: specification section 6; proven by ../shared/golden (zen_*, proxy_*, effective_score).
    ================================================================================================================== */
+static const char *const zni_score_names[] = {"zen", "zen-paper", "gradnorm", "synflow", "naswot", "tenas", "flops", "params", "deepmad", "random"};
+#define ZNI_SCORES ((int)(sizeof zni_score_names / sizeof zni_score_names[0]))
+ZN_API int zn_score_parse(const char *text) { return zni_find_name(zni_score_names, ZNI_SCORES, text); }
+ZN_API const char *zn_score_text(zn_score_kind kind) { return (unsigned)kind < (unsigned)ZNI_SCORES ? zni_score_names[kind] : NULL; }
+ZN_API zn_score_opts zn_score_opts_default(void) {
+    zn_score_opts o;
+    memset(&o, 0, sizeof o);
+    o.batch = 16;
+    o.resolution = 224;
+    o.repeat = 1;
+    o.classes = 7;
+    o.gamma = 0.01;
+    return o;
+}
+
+/* ---- what the structure alone tells ---- */
+/* Effectiveness and entropy over the stages: one ends before each block of stride 2 but the first, and at the end. */
+static zn_result zni_stages(const zn_structure *s, int resolution, double *effective, double *entropy) {
+    zn_net_opts opts = zn_net_opts_default();
+    zni_plan plan;
+    double layers = 0.0, logs = 0.0;
+    int index, block = 0, at = 0, r = resolution;
+    *effective = *entropy = 0.0;
+    opts.attention = ZN_ATTENTION_NONE;
+    if (zni_plan_create(&plan, s, &opts) != ZN_OK) return s->ctx->code;
+    for (index = s->first; index >= 0; ++block) {
+        const zni_block *b = &s->blocks[index];
+        for (; at < plan.count && plan.layers[at].block == block; ++at) {
+            const zni_layer *l = &plan.layers[at];
+            if (l->kind != ZNI_L_CONV) continue;
+            layers += 1.0;
+            logs += log((double)l->in * l->kernel * l->kernel / l->groups);
+        }
+        r = zni_block_resolution(s, index, r);
+        index = b->next;
+        if (layers < 1.0 || (index >= 0 && s->blocks[index].stride != 2)) continue;
+        *effective = fmax(*effective, exp(log(layers) - logs / layers));
+        *entropy += log((double)b->out * r * r) * logs / 2.0;
+    }
+    zni_plan_destroy(&plan);
+    return ZN_OK;
+}
+ZN_API zn_result zn_structure_effective_score(const zn_structure *s, double *out_score) {
+    double entropy;
+    if (s == NULL || out_score == NULL) return ZN_ERROR_ARGUMENT;
+    return zni_stages(s, 1024, out_score, &entropy);
+}
+ZN_API double zn_structure_depth_penalty(const zn_structure *s) {
+    int index, block = 0, drop = 0, count = 0;
+    double sum = 0.0, squares = 0.0;
+    for (index = s != NULL ? s->first : -1; index >= 0; index = s->blocks[index].next, ++block) {
+        const zni_block *b = &s->blocks[index];
+        double units = b->kind == ZNI_SUPER_KK ? b->sub_layers : 2.0 * b->sub_layers;
+        if (block == 1) drop = b->kind == ZNI_SUPER_K1KK1 ? 2 : b->kind == ZNI_SUPER_KK ? 1 : 0;
+        if (b->kind < ZNI_SUPER_KK || b->kind > ZNI_SUPER_IDW || drop-- > 0) continue;
+        ++count;
+        sum += units;
+        squares += units * units;
+    }
+    if (count == 0) return 0.0;
+    return 5.0 * exp(sqrt(fmax(0.0, squares / count - sum / count * (sum / count))));
+}
+
+/* ---- the scorer: what the draws of a score, and the structures of a search, share ---- */
+typedef struct zni_arena { /* memory that only grows, its contents not kept */
+    void *memory;
+    size_t bytes;
+} zni_arena;
+
+typedef struct zni_scorer {
+    zn_ctx *ctx; /* of its own */
+    zn_score_opts opts;
+    zni_ziggurat normal;
+    zn_tensor *images[2]; /* x and x + gamma e of draw `drawn` */
+    int drawn;
+    uint64_t seed;        /* of the draw */
+    /* one structure: */
+    zn_net *net;
+    zni_walk walk;
+    double *norms;        /* by index of a running variance: values per channel that it was taken over */
+    int single;           /* a norm saw one value per channel */
+    double *agree;        /* NASWOT: batch x batch counts of equal ReLU states, NULL for the others */
+    /* the fast pass: */
+    zn_tensor *x;         /* the current feature map, still to be normalised when `pending` */
+    int pending, relu, counted; /* counted: moments holds those of x */
+    zni_arena maps[2], tile, moments, affine, features;
+} zni_scorer;
+
+static void *zni_arena_room(zni_scorer *s, zni_arena *arena, size_t bytes) {
+    if (arena->bytes >= bytes && arena->memory != NULL) return arena->memory;
+    zni_free(s->ctx, arena->memory);
+    arena->memory = zni_alloc(s->ctx, bytes);
+    arena->bytes = arena->memory != NULL ? bytes : 0;
+    return arena->memory;
+}
+static zn_real *zni_arena_reals(zni_scorer *s, zni_arena *arena, size_t count) {
+    return (zn_real *)zni_arena_room(s, arena, zni_size_mul(count, sizeof(zn_real)));
+}
+
+static void zni_scorer_close(zni_scorer *s) {
+    zni_arena *arenas[6];
+    int i;
+    if (s->ctx == NULL) return;
+    arenas[0] = &s->maps[0];
+    arenas[1] = &s->maps[1];
+    arenas[2] = &s->tile;
+    arenas[3] = &s->moments;
+    arenas[4] = &s->affine;
+    arenas[5] = &s->features;
+    for (i = 0; i < 6; ++i) zni_free(s->ctx, arenas[i]->memory);
+    zn_ctx_destroy(s->ctx);
+    memset(s, 0, sizeof *s);
+}
+/* Errors of the scorer's own context go to ctx. */
+static zn_result zni_scorer_open(zni_scorer *s, zn_ctx *ctx, const zn_score_opts *opts) {
+    memset(s, 0, sizeof *s);
+    s->opts = *opts;
+    s->drawn = -1;
+    if (zn_score_text(opts->kind) == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "unknown score %d", (int)opts->kind);
+    if (opts->batch < 1 || opts->batch > 4096 || opts->resolution < 1 || opts->resolution > 8192 || opts->repeat < 1 || opts->repeat > 1000000)
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: batch %d must be 1 to 4096, resolution %d 1 to 8192, repeat %d 1 to 1000000", opts->batch, opts->resolution, opts->repeat);
+    if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
+    if (!(fabs(opts->gamma) > 0.0 && fabs(opts->gamma) < 1e6)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: gamma is %g, must not be 0", opts->gamma);
+    if (zn_ctx_create(&ctx->opts, &s->ctx) != ZN_OK) return zni_fail(ctx, ZN_ERROR_MEMORY, "out of memory: a context for the score");
+    zni_ziggurat_make(&s->normal);
+    return ZN_OK;
+}
+
+/* x and x + gamma e of a draw; the gradient scores use x alone. */
+static zn_result zni_scorer_draw(zni_scorer *s, int draw) {
+    size_t count = (size_t)3 * (size_t)s->opts.resolution * (size_t)s->opts.resolution;
+    int zen = s->opts.kind == ZN_SCORE_ZEN || s->opts.kind == ZN_SCORE_ZEN_PAPER, n;
+    if (s->drawn == draw) return ZN_OK;
+    s->seed = s->opts.golden ? s->opts.seed : zn_rng_stream(s->opts.seed, (uint64_t)draw).state;
+    for (n = 0; n <= zen; ++n) {
+        if (s->images[n] == NULL) s->images[n] = zn_tensor_create(s->ctx, zn_shape4(s->opts.batch, 3, s->opts.resolution, s->opts.resolution));
+        if (s->images[n] == NULL) return s->ctx->code;
+        if (s->opts.golden) zn_fill(s->images[n]->data, n == 0 ? "zen_a" : "zen_b", s->seed, s->images[n]->count, -1.7, 1.7);
+    }
+    ZNI_OMP(parallel for)
+    for (n = 0; n < s->opts.batch; ++n) {
+        zn_real *x = s->images[0]->data + (size_t)n * count, *e = zen ? s->images[1]->data + (size_t)n * count : NULL;
+        zn_rng rng = zn_rng_stream(s->seed, (uint64_t)n);
+        size_t i;
+        if (!s->opts.golden) zni_normals(&s->normal, &rng, x, count, 1.0);
+        if (!s->opts.golden && zen) zni_normals(&s->normal, &rng, e, count, 1.0);
+        for (i = 0; zen && i < count; ++i) e[i] = (zn_real)((double)x[i] + s->opts.gamma * (double)e[i]);
+    }
+    s->drawn = draw;
+    return ZN_OK;
+}
+static void zni_scorer_weights(zni_scorer *s) {
+    int i;
+    size_t k;
+    zn_net_init(s->net, s->opts.kind == ZN_SCORE_TENAS && !s->opts.golden ? ZN_INIT_PYTORCH : ZN_INIT_SCORE, s->seed);
+    for (i = 0; i < s->net->count; ++i) {
+        zn_tensor *t = s->net->tensors[i];
+        if (s->opts.golden && t->decay) zn_fill(t->data, t->name, s->seed, t->count, -sqrt(3.0), sqrt(3.0));
+        for (k = 0; s->opts.kind == ZN_SCORE_SYNFLOW && s->net->roles[i] != ZNI_BUFFER && k < t->count; ++k) t->data[k] = (zn_real)fabs((double)t->data[k]);
+    }
+}
+
+/* ---- the tap of ordinary passes ---- */
+static void zni_scorer_saw_norm(zni_scorer *s, int running_var, size_t values) {
+    s->norms[running_var] = (double)values;
+    if (values < 2) s->single = 1;
+}
+static void zni_scorer_agree(zni_scorer *s, const zn_tensor *x) {
+    int batch = x->shape.n[0], i;
+    size_t count = x->count / (size_t)batch;
+    ZNI_OMP(parallel for schedule(dynamic, 1))
+    for (i = 0; i < batch; ++i) {
+        const zn_real *a = x->data + (size_t)i * count;
+        int j;
+        for (j = 0; j <= i; ++j) {
+            const zn_real *b = x->data + (size_t)j * count;
+            size_t k, equal = 0;
+            for (k = 0; k < count; ++k) equal += (a[k] > 0) == (b[k] > 0);
+            s->agree[i * batch + j] += (double)equal;
+            if (j < i) s->agree[j * batch + i] = s->agree[i * batch + j];
+        }
+    }
+}
+static void zni_scorer_tap(void *user, const zni_layer *l, zn_tensor *x, zn_tensor *y) {
+    zni_scorer *s = (zni_scorer *)user;
+    if (l->kind == ZNI_L_BN) zni_scorer_saw_norm(s, l->tensor + 3, x->count / (size_t)l->in);
+    if (l->kind == ZNI_L_UNIT && l->proj) zni_scorer_saw_norm(s, l->proj_tensor + 5, y->count / (size_t)l->out);
+    if (l->kind == ZNI_L_SE) {
+        zni_scorer_saw_norm(s, l->tensor + 4, (size_t)x->shape.n[0]);
+        zni_scorer_saw_norm(s, l->tensor + 9, (size_t)x->shape.n[0]);
+    }
+    if (l->kind == ZNI_L_RELU && s->agree != NULL) zni_scorer_agree(s, x);
+}
+static zn_tensor *zni_scorer_logits(zni_scorer *s, zn_tensor *x) { return zni_net_head(&s->walk, zni_net_walk(&s->walk, x)); }
+
+/* ---- Zen: two passes without a tape ----
+   A convolution runs over a few images at a time, small enough for the cache: their input is normalised and rectified
+   into a tile just before, and the moments of their output are taken just after. So every map goes to memory once and
+   comes back once, and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-
+   written links, pools, SE) goes through the network's ordinary walk. */
+#define ZNI_TILE_VALUES 196608
+
+/* Sum and sum of squares: short runs in zn_real over fixed lanes, collected in double. */
+static void zni_moments(const zn_real *x, size_t count, double out[2]) {
+    double sum = 0.0, squares = 0.0;
+    while (count > 0) {
+        size_t run = count < 1024 ? count : 1024, i, j;
+        zn_real a[16], b[16];
+        for (j = 0; j < 16; ++j) a[j] = b[j] = 0;
+        for (i = 0; i + 16 <= run; i += 16)
+            for (j = 0; j < 16; ++j) {
+                a[j] += x[i + j];
+                b[j] += x[i + j] * x[i + j];
+            }
+        for (; i < run; ++i) {
+            a[i & 15] += x[i];
+            b[i & 15] += x[i] * x[i];
+        }
+        for (j = 0; j < 16; ++j) {
+            sum += (double)a[j];
+            squares += (double)b[j];
+        }
+        x += run;
+        count -= run;
+    }
+    out[0] = sum;
+    out[1] = squares;
+}
+static void zni_rectify(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count, zn_real scale, zn_real shift, int relu) {
+    size_t i;
+    if (relu)
+        for (i = 0; i < count; ++i) {
+            zn_real v = from[i] * scale + shift;
+            to[i] = v > 0 ? v : 0;
+        }
+    else
+        for (i = 0; i < count; ++i) to[i] = from[i] * scale + shift;
+}
+/* Moments of `images` maps of channels planes. */
+static void zni_zen_count(double *moments, const zn_real *x, int images, int channels, size_t plane) {
+    int p, planes = images * channels;
+    ZNI_OMP(parallel for if ((size_t)planes * plane > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) zni_moments(x + (size_t)p * plane, plane, moments + 2 * p);
+}
+static void zni_zen_apply(const zni_scorer *s, zn_real *to, const zn_real *x, int images, int channels, size_t plane) {
+    const zn_real *affine = (const zn_real *)s->affine.memory;
+    int p, planes = images * channels;
+    ZNI_OMP(parallel for if ((size_t)planes * plane > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        int c = p % channels;
+        zni_rectify(to + (size_t)p * plane, x + (size_t)p * plane, plane, affine[2 * c], affine[2 * c + 1], s->relu);
+    }
+}
+/* A map of the given shape in the arena that x does not occupy, on the tape of the scorer's context. */
+static zn_tensor *zni_zen_map(zni_scorer *s, zn_shape shape) {
+    zni_arena *arena = &s->maps[s->x->data == s->maps[0].memory];
+    zn_tensor *y = zni_tensor_header(s->ctx, shape);
+    if (y == NULL) return NULL;
+    y->borrowed = 1;
+    y->next = s->ctx->tape;
+    s->ctx->tape = y;
+    y->data = zni_arena_reals(s, arena, y->count);
+    return y->data != NULL ? y : NULL;
+}
+/* Applies what is pending, for those who read x as it should be. */
+static zn_result zni_zen_settle(zni_scorer *s) {
+    zn_tensor *y;
+    if (!s->pending) return ZN_OK;
+    y = zni_zen_map(s, s->x->shape);
+    if (y == NULL) return s->ctx->code;
+    zni_zen_apply(s, y->data, s->x->data, y->shape.n[0], y->shape.n[1], (size_t)y->shape.n[2] * (size_t)y->shape.n[3]);
+    s->x = y;
+    s->pending = s->counted = 0;
+    return ZN_OK;
+}
+static zn_result zni_zen_conv(zni_scorer *s, const zni_layer *l) {
+    zn_tensor *x = s->x, *w = s->net->tensors[l->tensor], *y;
+    zni_conv_shape shape = zni_conv_shape_of(x, w, l->stride, (l->kernel - 1) / 2, l->groups);
+    size_t in = x->count / (size_t)shape.n, out = (size_t)shape.o * (size_t)shape.oh * (size_t)shape.ow, plane = (size_t)shape.h * (size_t)shape.w;
+    int n, batch = shape.n;
+    double *moments = (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)shape.o));
+    zn_real *tile = NULL;
+    shape.n = in + out >= ZNI_TILE_VALUES ? 1 : (int)(ZNI_TILE_VALUES / (in + out));
+    if (shape.n > batch) shape.n = batch;
+    if (s->pending) tile = zni_arena_reals(s, &s->tile, (size_t)shape.n * in);
+    y = zni_zen_map(s, zn_shape4(batch, shape.o, shape.oh, shape.ow));
+    if (y == NULL || moments == NULL || s->ctx->code != ZN_OK) return s->ctx->code;
+    for (n = 0; n < batch; n += shape.n) {
+        const zn_real *from = x->data + (size_t)n * in;
+        zn_real *to = y->data + (size_t)n * out;
+        if (n + shape.n > batch) shape.n = batch - n;
+        if (s->pending) {
+            zni_zen_apply(s, tile, from, shape.n, shape.c, plane);
+            from = tile;
+        }
+        if (zni_conv2d_forward(s->ctx, &shape, from, w->data, NULL, to) != ZN_OK) return s->ctx->code;
+        zni_zen_count(moments + (size_t)n * 2 * (size_t)shape.o, to, shape.n, shape.o, (size_t)shape.oh * (size_t)shape.ow);
+    }
+    s->x = y;
+    s->pending = 0;
+    s->counted = 1;
+    return ZN_OK;
+}
+/* Turns moments into the pending scale and shift, and moves the running variance as zn_batch_norm does. */
+static zn_result zni_zen_norm(zni_scorer *s, const zni_layer *l) {
+    int c, n, batch = s->x->shape.n[0], channels = l->in;
+    double m = (double)s->x->count / channels, momentum = s->net->opts.bn_momentum, *moments;
+    zn_real *running = s->net->tensors[l->tensor + 3]->data, *affine;
+    zni_scorer_saw_norm(s, l->tensor + 3, s->x->count / (size_t)channels);
+    if (zni_zen_settle(s) != ZN_OK) return s->ctx->code;
+    moments = (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)channels));
+    affine = zni_arena_reals(s, &s->affine, (size_t)channels * 2);
+    if (moments == NULL || affine == NULL) return s->ctx->code;
+    if (!s->counted) zni_zen_count(moments, s->x->data, batch, channels, (size_t)s->x->shape.n[2] * (size_t)s->x->shape.n[3]);
+    for (c = 0; c < channels; ++c) {
+        double sum = 0.0, squares = 0.0, mean, var;
+        for (n = 0; n < batch; ++n) {
+            sum += moments[2 * (n * channels + c)];
+            squares += moments[2 * (n * channels + c) + 1];
+        }
+        mean = sum / m;
+        var = fmax(0.0, squares / m - mean * mean);
+        affine[2 * c] = (zn_real)(1.0 / sqrt(var + s->net->opts.bn_eps));
+        affine[2 * c + 1] = (zn_real)(-mean / sqrt(var + s->net->opts.bn_eps));
+        if (m > 1.0) running[c] = (zn_real)((1.0 - momentum) * (double)running[c] + momentum * var * m / (m - 1.0));
+    }
+    s->pending = 1;
+    s->relu = s->counted = 0;
+    return ZN_OK;
+}
+static zn_result zni_zen_relu(zni_scorer *s) {
+    int c, channels = s->x->shape.n[1];
+    zn_real *affine;
+    if (!s->pending) {
+        affine = zni_arena_reals(s, &s->affine, (size_t)channels * 2);
+        if (affine == NULL) return s->ctx->code;
+        for (c = 0; c < channels; ++c) {
+            affine[2 * c] = 1;
+            affine[2 * c + 1] = 0;
+        }
+    }
+    s->pending = s->relu = 1;
+    return ZN_OK;
+}
+static zn_result zni_zen_layers(zni_scorer *s, int first) {
+    int index;
+    for (index = first; index >= 0 && s->ctx->code == ZN_OK; index = s->net->plan.layers[index].next) {
+        const zni_layer *l = &s->net->plan.layers[index];
+        switch (l->kind) {
+        case ZNI_L_SEQUENTIAL: zni_zen_layers(s, l->first_child); break;
+        case ZNI_L_CONV: zni_zen_conv(s, l); break;
+        case ZNI_L_BN: zni_zen_norm(s, l); break;
+        case ZNI_L_RELU: zni_zen_relu(s); break;
+        default:
+            if (zni_zen_settle(s) == ZN_OK) s->x = zni_walk_layer(&s->walk, l, s->x);
+            s->counted = 0;
+        }
+    }
+    return s->ctx->code;
+}
+static zn_result zni_zen_pass(zni_scorer *s, zn_tensor *images) {
+    s->x = images;
+    s->pending = s->relu = s->counted = 0;
+    return zni_zen_layers(s, s->net->plan.first) == ZN_OK ? zni_zen_settle(s) : s->ctx->code;
+}
+/* Sum over the norms of log sqrt(mean variance); unbiased variances become biased ones for the paper's form. */
+static double zni_zen_norm_term(const zni_scorer *s) {
+    double total = 0.0;
+    int i;
+    for (i = 0; i < s->net->count; ++i) {
+        const zn_tensor *t = s->net->tensors[i];
+        if (s->norms[i] < 1.0) continue;
+        total += 0.5 * log(zni_sum(t->data, t->count) / (double)t->count * (s->opts.kind == ZN_SCORE_ZEN_PAPER ? (s->norms[i] - 1.0) / s->norms[i] : 1.0));
+    }
+    return total;
+}
+static double zni_score_zen(zni_scorer *s) {
+    double norms, sum = 0.0;
+    size_t i, count;
+    zn_real *features;
+    if (zni_zen_pass(s, s->images[0]) != ZN_OK) return (double)NAN;
+    norms = zni_zen_norm_term(s);
+    count = s->x->count;
+    features = zni_arena_reals(s, &s->features, count);
+    if (features == NULL) return (double)NAN;
+    memcpy(features, s->x->data, count * sizeof(zn_real));
+    zn_tape_clear(s->ctx);
+    if (zni_zen_pass(s, s->images[1]) != ZN_OK) return (double)NAN;
+    if (s->opts.kind == ZN_SCORE_ZEN) norms = zni_zen_norm_term(s);
+    for (i = 0; i < count; ++i) sum += fabs((double)features[i] - (double)s->x->data[i]);
+    return log(sum / s->opts.batch) + norms;
+}
+
+/* ---- rivals on gradients and patterns ---- */
+static double zni_score_gradnorm(zni_scorer *s) {
+    zn_tensor *target = zn_tensor_create(s->ctx, zn_shape2(s->opts.batch, s->opts.classes));
+    zn_rng rng = zn_rng_stream(s->seed, (uint64_t)s->opts.batch);
+    double sum = 0.0;
+    int i;
+    for (i = 0; target != NULL && i < s->opts.batch; ++i) {
+        int label = s->opts.targets != NULL ? s->opts.targets[i] : (int)zn_rng_below(&rng, (uint64_t)s->opts.classes);
+        if (label < 0 || label >= s->opts.classes) zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "score: target %d of image %d, must be 0 to %d", label, i, s->opts.classes - 1);
+        else target->data[i * s->opts.classes + label] = 1;
+    }
+    if (s->ctx->code == ZN_OK) zn_backward(s->ctx, zn_cross_entropy(s->ctx, zni_scorer_logits(s, s->images[0]), target));
+    for (i = 0; i < s->net->count; ++i)
+        if (s->net->roles[i] != ZNI_BUFFER) sum += zni_sum_squares(s->net->tensors[i]->grad, s->net->tensors[i]->count, 0.0);
+    zn_tape_clear(s->ctx);
+    zn_tensor_destroy(target);
+    return sqrt(sum);
+}
+/* Minus the sum, over convolutions and the head, of the mean over output channels of sum |w dw|, all weights positive. */
+static double zni_score_synflow(zni_scorer *s) {
+    zn_tensor *ones = zn_tensor_create(s->ctx, zn_shape4(1, 3, s->opts.resolution, s->opts.resolution));
+    double sum = 0.0;
+    size_t k;
+    int i;
+    for (k = 0; ones != NULL && k < ones->count; ++k) ones->data[k] = 1;
+    if (ones != NULL) zn_backward(s->ctx, zn_sum(s->ctx, zni_scorer_logits(s, ones)));
+    for (i = 0; i < s->net->count; ++i) {
+        const zn_tensor *t = s->net->tensors[i];
+        double part = 0.0;
+        for (k = 0; t->decay && k < t->count; ++k) part += fabs((double)t->data[k] * (double)t->grad[k]);
+        sum += part / t->shape.n[0];
+    }
+    zn_tape_clear(s->ctx);
+    zn_tensor_destroy(ones);
+    return -sum;
+}
+/* Logarithm of the determinant of a positive definite n x n matrix, by Cholesky in place; NaN for others. */
+static double zni_log_determinant(double *a, int n) {
+    double sum = 0.0;
+    int i, j, k;
+    for (j = 0; j < n; ++j) {
+        for (i = j; i < n; ++i) {
+            double v = a[i * n + j];
+            for (k = 0; k < j; ++k) v -= a[i * n + k] * a[j * n + k];
+            if (i == j && !(v > 0.0)) return (double)NAN;
+            a[i * n + j] = i == j ? sqrt(v) : v / a[j * n + j];
+        }
+        sum += 2.0 * log(a[j * n + j]);
+    }
+    return sum;
+}
+static double zni_score_naswot(zni_scorer *s) {
+    double value;
+    s->agree = ZNI_NEW_ZERO(s->ctx, double, (size_t)s->opts.batch * (size_t)s->opts.batch);
+    if (s->agree == NULL) return (double)NAN;
+    zn_no_grad_begin(s->ctx);
+    zni_net_walk(&s->walk, s->images[0]);
+    zn_no_grad_end(s->ctx);
+    zn_tape_clear(s->ctx);
+    value = zni_log_determinant(s->agree, s->opts.batch);
+    zni_free(s->ctx, s->agree);
+    s->agree = NULL;
+    return value;
+}
+/* Smallest and largest eigenvalue of a symmetric n x n matrix by cyclic Jacobi rotations in place. */
+static void zni_eigen_range(double *a, int n, double *low, double *high) {
+    int sweep, p, q, k;
+    for (sweep = 0; sweep < 60; ++sweep) {
+        double off = 0.0, on = 0.0;
+        for (p = 0; p < n; ++p)
+            for (q = 0; q < n; ++q) *(p == q ? &on : &off) += a[p * n + q] * a[p * n + q];
+        if (!(off > 1e-30 * on)) break;
+        for (p = 0; p < n; ++p)
+            for (q = p + 1; q < n; ++q) {
+                double apq = a[p * n + q], theta, t, c, sn;
+                if (!(fabs(apq) > 0.0)) continue;
+                theta = (a[q * n + q] - a[p * n + p]) / (2.0 * apq);
+                t = (theta < 0.0 ? -1.0 : 1.0) / (fabs(theta) + sqrt(theta * theta + 1.0));
+                c = 1.0 / sqrt(t * t + 1.0);
+                sn = t * c;
+                for (k = 0; k < n; ++k) {
+                    double x = a[k * n + p], y = a[k * n + q];
+                    a[k * n + p] = c * x - sn * y;
+                    a[k * n + q] = sn * x + c * y;
+                }
+                for (k = 0; k < n; ++k) {
+                    double x = a[p * n + k], y = a[q * n + k];
+                    a[p * n + k] = c * x - sn * y;
+                    a[q * n + k] = sn * x + c * y;
+                }
+            }
+    }
+    for (*low = *high = a[0], p = 1; p < n; ++p) {
+        *low = fmin(*low, a[p * n + p]);
+        *high = fmax(*high, a[p * n + p]);
+    }
+}
+/* Gradients of all parameters called weight, of sample i's summed logits, into row. */
+static void zni_tenas_row(zni_scorer *s, zn_tensor *mask, int i, zn_real *row) {
+    int k;
+    zn_grad_clear(s->ctx);
+    memset(mask->data, 0, mask->count * sizeof(zn_real));
+    for (k = 0; k < s->opts.classes; ++k) mask->data[i * s->opts.classes + k] = 1;
+    zn_backward(s->ctx, zn_sum(s->ctx, zn_mul(s->ctx, zni_scorer_logits(s, s->images[0]), mask)));
+    zn_tape_clear(s->ctx);
+    for (k = 0; k < s->net->count; ++k) {
+        const zn_tensor *t = s->net->tensors[k];
+        if (strstr(t->name, "weight") == NULL) continue;
+        memcpy(row, t->grad, t->count * sizeof(zn_real));
+        row += t->count;
+    }
+}
+static double zni_score_tenas(zni_scorer *s) {
+    zn_tensor *mask = zn_tensor_create(s->ctx, zn_shape2(s->opts.batch, s->opts.classes));
+    int batch = s->opts.batch, i, j;
+    size_t weights = 0;
+    double *gram = ZNI_NEW(s->ctx, double, (size_t)batch * (size_t)batch), low = 0.0, high = 0.0;
+    zn_real *rows;
+    for (i = 0; i < s->net->count; ++i)
+        if (strstr(s->net->tensors[i]->name, "weight") != NULL) weights += s->net->tensors[i]->count;
+    rows = ZNI_NEW(s->ctx, zn_real, zni_size_mul(weights, (size_t)batch));
+    for (i = 0; i < batch && s->ctx->code == ZN_OK; ++i) zni_tenas_row(s, mask, i, rows + (size_t)i * weights);
+    if (s->ctx->code == ZN_OK) {
+        for (i = 0; i < batch; ++i)
+            for (j = 0; j <= i; ++j) gram[i * batch + j] = gram[j * batch + i] = zni_dot(rows + (size_t)i * weights, rows + (size_t)j * weights, weights);
+        zni_eigen_range(gram, batch, &low, &high);
+    }
+    zni_free(s->ctx, rows);
+    zni_free(s->ctx, gram);
+    zn_tensor_destroy(mask);
+    return low > 0.0 ? -high / low : (double)NAN;
+}
+
+/* ---- one structure ---- */
+static double zni_score_static(const zni_scorer *s, const zn_structure *structure, const zn_count *count, int draw) {
+    double effective, value = (double)NAN;
+    char *text;
+    size_t length;
+    switch (s->opts.kind) {
+    case ZN_SCORE_FLOPS: return count->budget_flops;
+    case ZN_SCORE_PARAMS: return count->budget_params;
+    case ZN_SCORE_DEEPMAD: return zni_stages(structure, s->opts.resolution, &effective, &value) == ZN_OK ? value : (double)NAN;
+    default: break;
+    }
+    length = zn_structure_format(structure, NULL, 0);
+    text = (char *)zni_alloc(s->ctx, length + 1);
+    if (text == NULL) return (double)NAN;
+    zn_structure_format(structure, text, length + 1);
+    {
+        zn_rng rng = zn_rng_stream(zn_rng_stream(s->opts.seed, (uint64_t)draw).state, zn_fnv1a64(text, length, ZN_FNV_START));
+        value = zn_rng_normal(&rng);
+    }
+    zni_free(s->ctx, text);
+    return value;
+}
+static double zni_score_draw(zni_scorer *s, int draw) {
+    static double (*const scores[])(zni_scorer *) = {zni_score_zen, zni_score_zen, zni_score_gradnorm, zni_score_synflow, zni_score_naswot, zni_score_tenas};
+    if (zni_scorer_draw(s, draw) != ZN_OK) return (double)NAN;
+    zni_scorer_weights(s);
+    zn_grad_clear(s->ctx);
+    memset(s->norms, 0, (size_t)s->net->count * sizeof(double));
+    s->single = 0;
+    return scores[s->opts.kind](s);
+}
+/* One draw's value: ZN_SCORE_WORST and a count in *failed when it cannot be computed. */
+static double zni_score_value(zni_scorer *s, const zn_structure *structure, const zn_count *count, int draw, int *failed) {
+    double value = s->net == NULL ? zni_score_static(s, structure, count, draw) : zni_score_draw(s, draw);
+    zn_tape_clear(s->ctx);
+    if (s->ctx->code == ZN_ERROR_NUMBER) zn_error_clear(s->ctx); /* backward of a loss that overflowed */
+    else if (!s->single && isfinite(value)) return value;
+    ++*failed;
+    return ZN_SCORE_WORST;
+}
+static zn_result zni_scorer_draws(zni_scorer *s, const zn_structure *structure, const zn_count *count, zn_score_result *out) {
+    double sum = 0.0, squares = 0.0, first = 0.0;
+    int draw;
+    for (draw = 0; draw < s->opts.repeat && s->ctx->code == ZN_OK; ++draw) {
+        double value = zni_score_value(s, structure, count, draw, &out->failed);
+        if (draw == 0) first = value; /* sums of differences: no digits are lost */
+        sum += value - first;
+        squares += (value - first) * (value - first);
+    }
+    if (s->ctx->code != ZN_OK) return s->ctx->code;
+    out->repeat = draw;
+    out->mean = first + sum / draw;
+    out->std = sqrt(fmax(0.0, squares / draw - sum / draw * (sum / draw)));
+    out->half_width = 1.96 * out->std / sqrt((double)draw);
+    return ZN_OK;
+}
+/* Scores text with a scorer that may have scored others before; its context is left without errors of the structure's. */
+static zn_result zni_scorer_run(zni_scorer *s, const char *text, zn_score_result *out) {
+    zn_net_opts opts = zn_net_opts_default();
+    zn_structure *structure = NULL;
+    zn_count count;
+    memset(out, 0, sizeof *out);
+    opts.structure = text;
+    opts.classes = s->opts.classes;
+    opts.attention = ZN_ATTENTION_NONE;
+    opts.reslink = 0;
+    opts.bn_momentum = s->opts.kind == ZN_SCORE_ZEN_PAPER ? 1.0 : 0.1;
+    if (zn_structure_parse(s->ctx, text, &structure) == ZN_OK && zn_structure_count(structure, &opts, s->opts.resolution, &count) == ZN_OK &&
+        s->opts.kind <= ZN_SCORE_TENAS && zn_net_create(s->ctx, &opts, &s->net) == ZN_OK) {
+        s->walk = zni_walk_of(s->net, 1);
+        s->walk.tap = zni_scorer_tap;
+        s->walk.user = s;
+        s->norms = ZNI_NEW(s->ctx, double, s->net->count);
+        if (s->opts.kind <= ZN_SCORE_ZEN_PAPER) zn_no_grad_begin(s->ctx);
+    }
+    if (s->ctx->code == ZN_OK) zni_scorer_draws(s, structure, &count, out);
+    if (s->net != NULL && s->opts.kind <= ZN_SCORE_ZEN_PAPER) zn_no_grad_end(s->ctx);
+    zni_free(s->ctx, s->norms);
+    zn_net_destroy(s->net);
+    zn_structure_destroy(structure);
+    s->norms = NULL;
+    s->net = NULL;
+    zni_cache_flush(s->ctx);
+    return s->ctx->code;
+}
+ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opts *opts, zn_score_result *out_result) {
+    zn_score_opts chosen = opts != NULL ? *opts : zn_score_opts_default();
+    zni_scorer s;
+    zn_result result;
+    if (ctx == NULL || structure == NULL || out_result == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_score: NULL was passed");
+    memset(out_result, 0, sizeof *out_result);
+    if (ctx->code != ZN_OK) return ctx->code;
+    if (zni_scorer_open(&s, ctx, &chosen) != ZN_OK) return ctx->code;
+    result = zni_scorer_run(&s, structure, out_result);
+    if (result != ZN_OK) zni_fail(ctx, result, "%s", s.ctx->text);
+    zni_scorer_close(&s);
+    return result;
+}
 
 /* ==================================================================================================================
    IMPL-SEARCH  search

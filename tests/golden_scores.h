@@ -1,0 +1,51 @@
+/* golden_scores.h - the score lines of a golden network case: zen_published, zen_paper, proxy_* (FORMAT.md, Scores). */
+#ifndef ZENNET_TESTS_GOLDEN_SCORES_H
+#define ZENNET_TESTS_GOLDEN_SCORES_H
+
+#include "zennet.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct golden_score_case {
+    const char *structure;
+    uint64_t seed;
+    int batch, resolution, classes;
+    const int *targets; /* batch of them */
+    double params;      /* of the case's network: decides what the float build is held to */
+} golden_score_case;
+
+/* Kind of a line by its first word, -1 for words that are no score. */
+static int golden_score_kind(const char *word) {
+    static const char *const words[] = {"zen_published", "zen_paper", "proxy_gradnorm", "proxy_synflow", "proxy_naswot", "proxy_tenas"};
+    int i;
+    for (i = 0; i < 6; ++i)
+        if (strcmp(words[i], word) == 0) return i;
+    return -1;
+}
+/* Relative error that the line may have in this build; 0: it is not held to anything. */
+static double golden_score_tolerance(int kind, const golden_score_case *c) {
+    if (sizeof(zn_real) == 8) return 1e-9;
+    if (kind <= ZN_SCORE_ZEN_PAPER) return 1e-4;
+    if (kind == ZN_SCORE_SYNFLOW) return 2e-2;
+    return c->params < 500000.0 && c->resolution < 64 ? 1e-4 : 0.0;
+}
+/* Computes the score and compares: 1 when it is within the tolerance. *out_error is the relative error. */
+static int golden_score_check(zn_ctx *ctx, const golden_score_case *c, int kind, double want, double *out_error) {
+    zn_score_opts o = zn_score_opts_default();
+    zn_score_result result;
+    double tolerance = golden_score_tolerance(kind, c);
+    o.kind = (zn_score_kind)kind;
+    o.batch = c->batch;
+    o.resolution = c->resolution;
+    o.classes = c->classes;
+    o.seed = c->seed;
+    o.golden = 1;
+    o.targets = c->targets;
+    *out_error = HUGE_VAL;
+    if (zn_score(ctx, c->structure, &o, &result) != ZN_OK || result.failed > 0) return 0;
+    *out_error = fabs(result.mean - want) / fabs(want);
+    return *out_error <= tolerance || !(tolerance > 0.0);
+}
+
+#endif
