@@ -490,9 +490,10 @@ static int lay_split_of(const char *name) {
 }
 static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
 
-/* A folder's names below root; `below` ends with a slash or is "". */
+/* A folder's names below root, in a fresh list; `below` ends with a slash or is "". */
 static int lay_names_in(lay_set *s, const char *below, lay_list *out) {
     char path[LAY_PATH];
+    memset(out, 0, sizeof *out);
     if (lay_path(s, path, s->root, below, "", "") != 0) return -1;
     return lay_read_folder(path, out) == 0 ? 0 : lay_fail(s, "%s: cannot read: %s", path, strerror(errno));
 }
@@ -502,7 +503,6 @@ static int lay_walk(lay_set *s, const char *below, const char *key, zn_split spl
     char path[LAY_PATH];
     size_t i;
     int bad = 0;
-    memset(&names, 0, sizeof names);
     if (depth > LAY_DEPTH) return lay_fail(s, "%s%s: more than %d folders deep: does a link lead back to it?", s->root, below, LAY_DEPTH);
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
@@ -527,7 +527,6 @@ static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
     size_t i;
     int bad, tests = 0, chosen = 0;
     char found[256] = "";
-    memset(&names, 0, sizeof names);
     memset(out, 0, sizeof *out);
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
@@ -550,7 +549,6 @@ static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
 static size_t lay_count_folders(lay_set *s, const char *below, size_t *out_images) {
     lay_list names;
     size_t i, folders = 0;
-    memset(&names, 0, sizeof names);
     *out_images = 0;
     if (lay_names_in(s, below, &names) == 0)
         for (i = 0; i < names.count; ++i) {
@@ -566,7 +564,6 @@ static int lay_collect_classes(lay_set *s, const char *below, zn_split split, si
     char path[LAY_PATH];
     size_t i;
     int bad;
-    memset(&names, 0, sizeof names);
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         if (lay_there(s, below, names.items[i], "") != 2) {
@@ -627,7 +624,7 @@ static int lay_collect_raf(lay_set *s) {
     const char *places[4] = {folders[0], folders[1], folders[2], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
     int there = 0, i, status;
     lay_reader r;
-    lay_list names;
+    lay_list names = {NULL, 0, 0};
     size_t images = 0, n;
     if (lay_path(s, folders[0], s->base, "Image/", which, "/") != 0 || lay_path(s, folders[1], s->base, which, "/", "") != 0 || lay_path(s, folders[2], s->base, "", "", "") != 0)
         return -1;
@@ -643,7 +640,6 @@ static int lay_collect_raf(lay_set *s) {
         }
     lay_close(&r);
     if (status != 0) return -1;
-    memset(&names, 0, sizeof names);
     if (lay_there(s, folders[0], "", "") == 2 && lay_names_in(s, folders[0], &names) == 0)
         for (n = 0; n < names.count; ++n) images += (size_t)lay_is_image(names.items[n]);
     lay_list_free(&names);
@@ -704,7 +700,6 @@ static int lay_collect_npy(lay_set *s) {
             bad = lay_note(s, "there is no %s", set);
             continue;
         }
-        memset(&names, 0, sizeof names);
         bad = lay_names_in(s, images, &names);
         for (i = 0; i < names.count && !bad; ++i)
             if (lay_is_image(names.items[i])) bad = lay_npy_image(s, set, names.items[i], k == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST);
@@ -974,7 +969,6 @@ static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list
     char path[LAY_PATH];
     size_t i;
     int bad;
-    memset(&names, 0, sizeof names);
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         const char *extension = lay_extension(names.items[i]);
@@ -1055,7 +1049,7 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
         strcpy(at[count], below);
         found[count++] = csv_kinds[k];
     }
-    if (count >= 0 && lay_allowed(s, LAY_FOLDERS)) {
+    if (count >= 0 && lay_allowed(s, LAY_FOLDERS) && !(count == 1 && found[0] == LAY_NPY)) { /* train_set/images is no class */
         strcpy(base, below);
         classes = lay_has_classes(s, base);
         if (classes == 0 && lay_there(s, below, "DATASET", "") == 2 && lay_path(s, base, below, "DATASET/", "", "") == 0) classes = lay_has_classes(s, base);
@@ -1094,7 +1088,6 @@ static int lay_recognise(lay_set *s, lay_list *lists) {
         folders = lay_count_folders(s, below, &images);
         if (depth == 0) first_images = images, first_folders = folders;
         if (folders != 1) break;
-        memset(&names, 0, sizeof names);
         if (lay_names_in(s, below, &names) != 0) return -1;
         for (i = 0; i < names.count; ++i)
             if (lay_there(s, below, names.items[i], "") == 2) {
