@@ -1135,7 +1135,7 @@ static int lay_name_numbers(lay_set *s, const int *order, int count, long base) 
     for (i = 0; i < s->keys.count; ++i)
         if (!lay_number(s->keys.items[i], &number)) return lay_fail(s, "label '%s' is not a number, as --labels raf and affectnet want", s->keys.items[i]);
         else if ((number < base || number >= base + count) && !(order != NULL && number > 7 && number <= 10))
-            return lay_fail(s, "label %ld: the labels are %ld to %ld here; --labels and --base say otherwise", number, base, base + count - 1);
+            return lay_fail(s, "label %ld: the labels are %ld to %ld here; --base says where they begin, --labels what they mean", number, base, base + count - 1);
     for (expression = 0; expression < count; ++expression)
         for (i = 0; i < s->keys.count; ++i)
             if (lay_number(s->keys.items[i], &number) && number - base == expression &&
