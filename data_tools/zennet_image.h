@@ -1847,6 +1847,7 @@ static int zimi_jpeg_markers(zimi_jpeg *j) {
         if (marker == 0xd9) return 0;
         if (marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) continue; /* these have no body */
         size = job->size - j->at < 2 ? 0 : zimi_be16(job->bytes + j->at);
+        if (size < 2 && job->size - j->at >= 2 && marker >= 0xe0) continue; /* a comment or the like */
         if (size < 2 || size > job->size - j->at) return zimi_fail_at(job, at, size == 1 ? "a marker with a bad length" : "the file ends too early (within a marker's data)");
         j->at += size;
         if (zimi_jpeg_segment(j, marker, job->bytes + j->at - size + 2, size - 2, at) != 0) return -1;
@@ -2120,7 +2121,7 @@ static void zimi_ac_refine(zimi_jpeg *j, const zimi_component *c, int16_t *block
             if (block[k] != 0) zimi_refine(&b, &block[k], bit);
             else if (--zeros < 0) break;
         }
-        if (value != 0 && k <= j->last) block[k] = (int16_t)value;
+        if (value != 0) block[k < 64 ? k : 63] = (int16_t)value; /* past the end only in bad files: there as libjpeg does */
         ++k;
     }
     for (; j->run > 0 && k <= j->last; ++k)
@@ -2406,14 +2407,79 @@ static int zimi_jpeg_output(zimi_jpeg *j) {
     return 0;
 }
 
+/* A progressive file may end before all coefficients are there. libjpeg-turbo then guesses the lowest ones that are
+   missing from the DC of the 5 x 5 blocks around (T.81, K.8, has the idea), so that blocks do not show; the weights, in
+   1/256, are those of its version 2.1. Kernels for coefficients 0, 1, 3, 4, 6, 7 in zigzag order; 2, 5, 9, 8 are 1, 3, 6,
+   7 with rows and columns exchanged. The first set is for DC alone, the second for files that have some AC. */
+static const signed char zimi_smooth_kernel[2][6][25] = {
+    {{-2, -6, -8, -6, -2, -6, 6, 42, 6, -6, -8, 42, 0, 42, -8, -6, 6, 42, 6, -6, -2, -6, -8, -6, -2}, /* and 152 in the middle */
+     {-1, -1, 0, 1, 1, -3, 13, 0, -13, 3, -3, 38, 0, -38, 3, -3, 13, 0, -13, 3, -1, -1, 0, 1, 1},
+     {0, 0, 1, 0, 0, 0, 2, 7, 2, 0, 0, -5, -14, -5, 0, 0, 2, 7, 2, 0, 0, 0, 1, 0, 0},
+     {-1, 0, 0, 0, 1, 0, 9, 0, -9, 0, 0, 0, 0, 0, 0, 0, -9, 0, 9, 0, 1, 0, 0, 0, -1},
+     {0, 0, 0, 0, 0, 0, 1, 0, -1, 0, 0, 2, 0, -2, 0, 0, 1, 0, -1, 0, 0, 0, 0, 0, 0},
+     {0, 0, 0, 0, 0, 0, 1, -3, 1, 0, 0, 0, 0, 0, 0, 0, -1, 3, -1, 0, 0, 0, 0, 0, 0}},
+    {{0},
+     {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -7, 50, 0, -50, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+     {0, 0, -1, 0, 0, 0, 0, 13, 0, 0, 0, 0, -24, 0, 0, 0, 0, 13, 0, 0, 0, 0, -1, 0, 0},
+     {0, -1, 0, 1, 0, -1, 10, 0, -10, 1, 0, 0, 0, 0, 0, 1, -10, 0, 10, -1, 0, 1, 0, -1, 0},
+     {0},
+     {0}}};
+
+/* Whether anything is missing, and what is needed for the guess is there. */
+static int zimi_smooth_wanted(const zimi_jpeg *j) {
+    int i, k, missing = 0;
+    for (i = 0; i < j->components; ++i)
+        for (k = 0; k < 10; ++k) {
+            const zimi_component *c = &j->component[i];
+            if (c->known[0] < 0 || c->quant[k] == 0) return 0;
+            missing |= k > 0 && c->known[k] != 0;
+        }
+    return missing;
+}
+/* Guesses coefficient k of a block from the DC around it. */
+static int zimi_smooth_guess(const zimi_component *c, const int *dc, int k, int some_ac) {
+    static const unsigned char kernels[10] = {0, 1, 1, 2, 3, 2, 4, 5, 5, 4}, exchanged[10] = {0, 0, 1, 0, 0, 1, 0, 0, 1, 1};
+    const signed char *kernel = zimi_smooth_kernel[some_ac][kernels[k]];
+    int64_t sum = k == 0 ? 152 * (int64_t)dc[12] : 0, guess;
+    int i;
+    for (i = 0; i < 25; ++i) sum += (int64_t)kernel[exchanged[k] ? i % 5 * 5 + i / 5 : i] * dc[i];
+    sum *= c->quant[0];
+    guess = ((sum < 0 ? -sum : sum) + ((int64_t)c->quant[k] << 7)) / ((int64_t)c->quant[k] << 8);
+    if (k > 0 && c->known[k] > 0 && guess >= 1 << c->known[k]) guess = (1 << c->known[k]) - 1; /* or it would have been sent */
+    return (int)(sum < 0 ? -guess : guess);
+}
+/* The rows of blocks around row y, in libjpeg-turbo's own way near the borders of MCU rows. */
+static void zimi_smooth_rows(const zimi_jpeg *j, const zimi_component *c, int y, int *rows) {
+    int mcu = y / c->v, part = y % c->v, last = j->mcus_y - 1, parts = mcu < last || c->blocks_y % c->v == 0 ? c->v : c->blocks_y % c->v;
+    rows[2] = y;
+    rows[1] = y > 0 ? y - 1 : y;
+    rows[0] = part > 1 || mcu > 1 ? y - 2 : rows[1];
+    rows[3] = part < parts - 1 || mcu < last ? y + 1 : y;
+    rows[4] = part < parts - 2 || mcu + 1 < last ? y + 2 : rows[3];
+}
+static void zimi_smooth_block(const zimi_component *c, const int *rows, int x, int some_ac, int16_t *coefs) {
+    int dc[25], i;
+    for (i = 0; i < 25; ++i) {
+        int column = x + i % 5 - 2;
+        column = column < 0 ? 0 : column >= c->blocks_x ? c->blocks_x - 1 : column;
+        dc[i] = c->coefs[((size_t)rows[i / 5] * (size_t)(c->stride / 8) + (size_t)column) * 64];
+    }
+    for (i = some_ac; i < (some_ac ? 6 : 10); ++i)
+        if (i == 0 || (c->known[i] != 0 && coefs[i] == 0)) coefs[i] = (int16_t)zimi_smooth_guess(c, dc, i, some_ac);
+}
+
 /* The coefficients of a progressive picture into samples. */
-static void zimi_jpeg_transform(zimi_component *c) {
+static void zimi_jpeg_transform(const zimi_jpeg *j, const zimi_component *c, int smooth) {
     uint32_t block[64];
-    int x, y, k, last;
+    int16_t coefs[64];
+    int rows[5], x, y, k, last, some_ac = 0;
     memset(block, 0, sizeof block);
-    for (y = 0; y < c->blocks_y; ++y)
+    for (k = 1; k < 10; ++k) some_ac |= c->known[k] >= 0;
+    for (y = 0; y < c->blocks_y; ++y) {
+        if (smooth) zimi_smooth_rows(j, c, y, rows);
         for (x = 0; x < c->blocks_x; ++x) {
-            const int16_t *coefs = c->coefs + ((size_t)y * (size_t)(c->stride / 8) + (size_t)x) * 64;
+            memcpy(coefs, c->coefs + ((size_t)y * (size_t)(c->stride / 8) + (size_t)x) * 64, sizeof coefs);
+            if (smooth) zimi_smooth_block(c, rows, x, some_ac, coefs);
             for (k = 0, last = 0; k < 64; ++k) {
                 if (coefs[k] == 0) continue;
                 block[zimi_zigzag[k]] = (uint32_t)coefs[k] * c->quant[k];
@@ -2421,6 +2487,7 @@ static void zimi_jpeg_transform(zimi_component *c) {
             }
             zimi_idct(block, last, c->plane + ((size_t)y * (size_t)c->stride + (size_t)x) * 8, (size_t)c->stride);
         }
+    }
 }
 static int zimi_jpeg_decode(zimi_job *job) {
     zimi_jpeg *j = (zimi_jpeg *)zimi_alloc(sizeof *j, job->error);
@@ -2434,8 +2501,9 @@ static int zimi_jpeg_decode(zimi_job *job) {
     for (i = 0; i < j->components && !bad && job->image != NULL; ++i)
         if (!j->component[i].seen) bad = zimi_fail(job->error, "no scan holds component %d", i + 1);
     if (usable && (!bad || job->opts.salvage)) {
+        int smooth = j->progressive && zimi_smooth_wanted(j);
         for (i = 0; i < j->components && j->progressive; ++i)
-            if (j->component[i].seen) zimi_jpeg_transform(&j->component[i]);
+            if (j->component[i].seen) zimi_jpeg_transform(j, &j->component[i], smooth);
         if (zimi_jpeg_output(j) != 0) bad = -1;
     }
     for (i = 0; i < 4; ++i) {
