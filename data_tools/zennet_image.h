@@ -2515,9 +2515,170 @@ static int zimi_jpeg_decode(zimi_job *job) {
     return bad;
 }
 
+/* ==================================================================================================================
+   IMG-JPEGOUT  JPEG writer
+   ------------------------------------------------------------------------------------------------------------------
+   Baseline, 4:2:0, standard tables; the same coefficients as libjpeg writes at the same quality.
+   Layers above: IMG-BASE, the tables and the clamp of IMG-JPEG and IMG-DCT.
+   ================================================================================================================== */
+static const unsigned char zimi_std_quant[2][64] = { /* T.81, K.1, in rows */
+    {16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+     18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99},
+    {17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+     99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99}};
+
+typedef struct zimi_jpeg_out {
+    zimi_bytes out;
+    uint32_t bits;
+    int count;
+    int quant[2][64];               /* in rows */
+    uint16_t code[2][2][256];       /* DC, AC; luminance, colour */
+    unsigned char length[2][2][256];
+    int pred[3];
+} zimi_jpeg_out;
+
+static void zimi_jpeg_bits(zimi_jpeg_out *w, unsigned value, int count) { /* up to 16 */
+    w->bits = w->bits << count | (value & ((1u << count) - 1));
+    for (w->count += count; w->count >= 8; w->count -= 8) {
+        unsigned byte = w->bits >> (w->count - 8) & 255;
+        zimi_put8(&w->out, byte);
+        if (byte == 255) zimi_put8(&w->out, 0);
+    }
+}
+static void zimi_jpeg_codes(const unsigned char *table, uint16_t *code, unsigned char *length) {
+    unsigned next = 0;
+    int bits, i, index = 16;
+    for (bits = 1; bits <= 16; ++bits, next <<= 1)
+        for (i = 0; i < table[bits - 1]; ++i, ++index) {
+            code[table[index]] = (uint16_t)next++;
+            length[table[index]] = (unsigned char)bits;
+        }
+}
+/* The forward twin of zimi_idct_line, in place; the first pass keeps two further bits, the second removes them. */
+static void zimi_fdct_line(int *d, int step, int first) {
+    int s0 = d[0] + d[7 * step], s1 = d[step] + d[6 * step], s2 = d[2 * step] + d[5 * step], s3 = d[3 * step] + d[4 * step];
+    int t0 = d[0] - d[7 * step], t1 = d[step] - d[6 * step], t2 = d[2 * step] - d[5 * step], t3 = d[3 * step] - d[4 * step];
+    int bits = first ? 11 : 15, half = 1 << (bits - 1), z1, z2, z3, z4, z5;
+    if (first) {
+        d[0] = (s0 + s3 + s1 + s2) * 4;
+        d[4 * step] = (s0 + s3 - s1 - s2) * 4;
+    } else {
+        d[0] = (s0 + s3 + s1 + s2 + 2) >> 2;
+        d[4 * step] = (s0 + s3 - s1 - s2 + 2) >> 2;
+    }
+    z1 = (s1 - s2 + s0 - s3) * 4433;
+    d[2 * step] = (z1 + (s0 - s3) * 6270 + half) >> bits;
+    d[6 * step] = (z1 - (s1 - s2) * 15137 + half) >> bits;
+    z5 = (t3 + t1 + t2 + t0) * 9633;
+    z1 = (t3 + t0) * 7373;
+    z2 = (t2 + t1) * 20995;
+    z3 = z5 - (t3 + t1) * 16069;
+    z4 = z5 - (t2 + t0) * 3196;
+    d[7 * step] = (t3 * 2446 - z1 + z3 + half) >> bits;
+    d[5 * step] = (t2 * 16819 - z2 + z4 + half) >> bits;
+    d[3 * step] = (t1 * 25172 - z2 + z3 + half) >> bits;
+    d[step] = (t0 * 12299 - z1 + z4 + half) >> bits;
+}
+/* Value of a coefficient: its size, and the bits that tell it. */
+static void zimi_jpeg_value(zimi_jpeg_out *w, int value, int run, const uint16_t *code, const unsigned char *length) {
+    int size = 0, rest = value < 0 ? -value : value;
+    for (; rest > 0; rest >>= 1) ++size;
+    zimi_jpeg_bits(w, code[run << 4 | size], length[run << 4 | size]);
+    if (size > 0) zimi_jpeg_bits(w, (unsigned)(value < 0 ? value - 1 : value), size);
+}
+/* Transforms, quantises and writes 8 x 8 samples less 128. */
+static void zimi_jpeg_block(zimi_jpeg_out *w, int *samples, int component) {
+    int table = component > 0, i, run = 0, value, quant;
+    for (i = 0; i < 8; ++i) zimi_fdct_line(samples + 8 * i, 1, 1);
+    for (i = 0; i < 8; ++i) zimi_fdct_line(samples + i, 8, 0);
+    for (i = 0; i < 64; ++i) {
+        quant = w->quant[table][zimi_zigzag[i]] * 8; /* the transform scales by 8 */
+        value = samples[zimi_zigzag[i]];
+        value = value < 0 ? -((quant / 2 - value) / quant) : (value + quant / 2) / quant;
+        if (i == 0) {
+            zimi_jpeg_value(w, value - w->pred[component], 0, w->code[0][table], w->length[0][table]);
+            w->pred[component] = value;
+        } else if (value == 0) ++run;
+        else {
+            for (; run > 15; run -= 16) zimi_jpeg_bits(w, w->code[1][table][0xf0], w->length[1][table][0xf0]);
+            zimi_jpeg_value(w, value, run, w->code[1][table], w->length[1][table]);
+            run = 0;
+        }
+    }
+    if (run > 0) zimi_jpeg_bits(w, w->code[1][table][0], w->length[1][table][0]);
+}
+/* 16 x 16 pixels at (x0, y0), the border repeated: four blocks of Y, one each of Cb and Cr from means of 2 x 2. */
+static void zimi_jpeg_mcu(zimi_jpeg_out *w, const unsigned char *rgb, int width, int height, int x0, int y0) {
+    int luma[4][64], colour[2][64], x, y;
+    memset(colour, 0, sizeof colour);
+    for (y = 0; y < 16; ++y)
+        for (x = 0; x < 16; ++x) {
+            int px = x0 + x < width ? x0 + x : width - 1, py = y0 + y < height ? y0 + y : height - 1, place = y / 2 * 8 + x / 2;
+            const unsigned char *p = rgb + ((size_t)py * (size_t)width + (size_t)px) * 3;
+            luma[y / 8 * 2 + x / 8][y % 8 * 8 + x % 8] = zimi_luma(p) - 128;
+            colour[0][place] += (-11059 * p[0] - 21709 * p[1] + 32768 * p[2] + (128 << 16) + 32767) >> 16;
+            colour[1][place] += (32768 * p[0] - 27439 * p[1] - 5329 * p[2] + (128 << 16) + 32767) >> 16;
+        }
+    for (y = 0; y < 2; ++y)
+        for (x = 0; x < 64; ++x) colour[y][x] = ((colour[y][x] + 1 + x % 2) >> 2) - 128; /* halves go up and down in turn */
+    for (x = 0; x < 4; ++x) {
+        if (x0 + x % 2 * 8 < width && y0 + x / 2 * 8 < height) zimi_jpeg_block(w, luma[x], 0);
+        else { /* nothing of it is seen: the same as the one before, flat */
+            zimi_jpeg_bits(w, w->code[0][0][0], w->length[0][0][0]);
+            zimi_jpeg_bits(w, w->code[1][0][0], w->length[1][0][0]);
+        }
+    }
+    for (x = 0; x < 2; ++x) zimi_jpeg_block(w, colour[x], 1 + x);
+}
+static void zimi_jpeg_headers(zimi_jpeg_out *w, int width, int height) {
+    static const unsigned char jfif[18] = {0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0};
+    static const unsigned char frame[10] = {3, 1, 0x22, 0, 2, 0x11, 1, 3, 0x11, 1};
+    static const unsigned char scan[14] = {0xff, 0xda, 0, 12, 3, 1, 0, 2, 0x11, 3, 0x11, 0, 63, 0};
+    int i, k;
+    zimi_put_be16(&w->out, 0xffd8);
+    zimi_append(&w->out, jfif, sizeof jfif);
+    for (k = 0; k < 2; ++k) {
+        zimi_put_be16(&w->out, 0xffdb);
+        zimi_put_be16(&w->out, 67);
+        zimi_put8(&w->out, (unsigned)k);
+        for (i = 0; i < 64; ++i) zimi_put8(&w->out, (unsigned)w->quant[k][zimi_zigzag[i]]);
+    }
+    zimi_put_be16(&w->out, 0xffc0);
+    zimi_put_be16(&w->out, 17);
+    zimi_put8(&w->out, 8);
+    zimi_put_be16(&w->out, (unsigned)height);
+    zimi_put_be16(&w->out, (unsigned)width);
+    zimi_append(&w->out, frame, sizeof frame);
+    for (k = 0; k < 4; ++k) { /* DC and AC of luminance, then of colour */
+        size_t size = k % 2 == 0 ? sizeof zimi_std_dc[0] : sizeof zimi_std_ac[0];
+        zimi_put_be16(&w->out, 0xffc4);
+        zimi_put_be16(&w->out, (unsigned)size + 3);
+        zimi_put8(&w->out, (unsigned)(k % 2 * 16 + k / 2));
+        zimi_append(&w->out, k % 2 == 0 ? zimi_std_dc[k / 2] : zimi_std_ac[k / 2], size);
+    }
+    zimi_append(&w->out, scan, sizeof scan);
+}
 static int zimi_jpeg_encode(const unsigned char *rgb, int width, int height, int quality, unsigned char **out_bytes, size_t *out_size, char *error) {
-    (void)rgb, (void)width, (void)height, (void)quality, (void)out_bytes, (void)out_size;
-    return zimi_fail(error, "JPEG is not written by this version");
+    zimi_jpeg_out *w = (zimi_jpeg_out *)zimi_alloc(sizeof *w, error);
+    int scale = quality < 50 ? 5000 / quality : 200 - 2 * quality, i, k, x, y, bad;
+    if (w == NULL) return -1;
+    memset(w, 0, sizeof *w);
+    for (k = 0; k < 2; ++k) {
+        for (i = 0; i < 64; ++i) {
+            int value = (zimi_std_quant[k][i] * scale + 50) / 100;
+            w->quant[k][i] = value < 1 ? 1 : value > 255 ? 255 : value;
+        }
+        zimi_jpeg_codes(zimi_std_dc[k], w->code[0][k], w->length[0][k]);
+        zimi_jpeg_codes(zimi_std_ac[k], w->code[1][k], w->length[1][k]);
+    }
+    zimi_jpeg_headers(w, width, height);
+    for (y = 0; y < height && !w->out.failed; y += 16)
+        for (x = 0; x < width; x += 16) zimi_jpeg_mcu(w, rgb, width, height, x, y);
+    if (w->count > 0) zimi_jpeg_bits(w, 0x7f, 8 - w->count);
+    zimi_put_be16(&w->out, 0xffd9);
+    bad = zimi_hand_over(&w->out, out_bytes, out_size, error);
+    ZIM_FREE(w);
+    return bad;
 }
 
 /* ==================================================================================================================
