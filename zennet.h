@@ -759,6 +759,15 @@ static int zni_max_threads(void) {
 #endif
 }
 
+static int zni_thread(void) ZNI_UNUSED;
+static int zni_thread(void) { /* 0 .. zni_max_threads() - 1 */
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
 ZN_API int zn_version(void) {
     return ZENNET_VERSION_MAJOR * 10000 + ZENNET_VERSION_MINOR * 100 + ZENNET_VERSION_PATCH;
 }
@@ -788,6 +797,7 @@ struct zn_ctx {
     int no_grad;               /* depth of zn_no_grad_begin */
     size_t bytes, peak_bytes;  /* allocated now, and at most so far */
     struct zni_cached_block *cache; /* freed tape buffers kept for the next step */
+    const struct zni_kernels *kernels; /* compiled for this machine; NULL until first asked for */
 };
 
 static void *zni_default_malloc(size_t bytes, void *user) {
@@ -865,6 +875,49 @@ static int zni_grow(zn_ctx *ctx, void **items, size_t *capacity, size_t need, si
     *capacity = bigger;
     return 1;
 }
+
+/* ---- buffers that come and go in every training step, kept in the context: fresh pages from the system would cost more
+   than the arithmetic ---- */
+typedef struct zni_cached_block { /* written into the freed buffer itself */
+    struct zni_cached_block *next;
+} zni_cached_block;
+
+static size_t zni_buffer_bytes(const void *memory) { /* of a zni_alloc result */
+    union { const void *in; const unsigned char *out; } p;
+    zni_block_header header;
+    p.in = memory;
+    memcpy(&header, p.out - sizeof header, sizeof header);
+    return header.bytes;
+}
+static void zni_cache_flush(zn_ctx *ctx) {
+    while (ctx->cache != NULL) {
+        zni_cached_block *block = ctx->cache;
+        ctx->cache = block->next;
+        zni_free(ctx, block);
+    }
+}
+/* Smallest cached buffer that fits and wastes at most an eighth, or fresh memory. */
+static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
+    zni_cached_block **at, **best = NULL;
+    if (bytes < sizeof(zni_cached_block)) bytes = sizeof(zni_cached_block);
+    for (at = &ctx->cache; *at != NULL; at = &(*at)->next) {
+        size_t have = zni_buffer_bytes(*at);
+        if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
+    }
+    if (best != NULL) {
+        zni_cached_block *block = *best;
+        *best = block->next;
+        return block;
+    }
+    return zni_alloc(ctx, bytes);
+}
+static void zni_buffer_give(zn_ctx *ctx, void *memory) {
+    zni_cached_block *block = (zni_cached_block *)memory;
+    if (memory == NULL) return;
+    block->next = ctx->cache;
+    ctx->cache = block;
+}
+static zn_real *zni_reals_take(zn_ctx *ctx, size_t count) { return (zn_real *)zni_buffer_take(ctx, zni_size_mul(count, sizeof(zn_real))); }
 
 /* A growing, always terminated text. After a failed append `failed` stays set and further appends do nothing. */
 typedef struct zni_text {
@@ -1252,7 +1305,7 @@ ZN_API void zn_fill(zn_real *values, const char *name, uint64_t seed, size_t cou
    order, so results do not depend on how many there are.
    ================================================================================================================== */
 
-/* ---- convolution, plain: the definition that every faster kernel is tested against ---- */
+/* ---- convolution, plain: the definition that the fast kernels are tested against, and what tiny maps run on ---- */
 typedef struct zni_conv_shape { /* x n c h w, weights o c/groups k k, y n o oh ow */
     int n, c, h, w, o, k, stride, padding, groups, oh, ow;
 } zni_conv_shape;
@@ -1314,10 +1367,9 @@ ZNI_INLINE double zni_conv_work(const zni_conv_shape *s) {
 }
 
 /* y = w * x + bias. Parallel over output planes, each written by one thread. */
-static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
+static void zni_conv2d_plain_forward(const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
     int per = s->c / s->groups, outs = s->o / s->groups, planes = s->n * s->o, plane;
     size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
-    (void)ctx;
     ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
     for (plane = 0; plane < planes; ++plane) {
         int n = plane / s->o, o = plane % s->o, c, tap;
@@ -1328,13 +1380,11 @@ static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const 
         for (c = 0; c < per; ++c)
             for (tap = 0; tap < s->k * s->k; ++tap) zni_conv_tap(s, ZNI_TAP_FORWARD, tap / s->k, tap % s->k, weights[c * s->k * s->k + tap], to, from + (size_t)c * in);
     }
-    return ZN_OK;
 }
 /* dx (+)= w^T * dy. Parallel over input planes. */
-static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+static void zni_conv2d_plain_backward_data(const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
     int per = s->c / s->groups, outs = s->o / s->groups, planes = s->n * s->c, plane;
     size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
-    (void)ctx;
     ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
     for (plane = 0; plane < planes; ++plane) {
         int n = plane / s->c, c = plane % s->c, o, tap, group = c / per;
@@ -1346,13 +1396,11 @@ static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, 
                 zni_conv_tap(s, ZNI_TAP_DATA, tap / s->k, tap % s->k, weights[tap], to, dy + ((size_t)n * (size_t)s->o + (size_t)o) * out);
         }
     }
-    return ZN_OK;
 }
 /* dw += dy * x^T, dbias += sum of dy; either may be NULL. Parallel over output channels, the batch in order. */
-static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
+static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
     int per = s->c / s->groups, outs = s->o / s->groups, o;
     size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
-    (void)ctx;
     ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
     for (o = 0; o < s->o; ++o) {
         int n, c, tap, taps = s->k * s->k;
@@ -1372,6 +1420,639 @@ static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *
         }
         if (dbias != NULL) dbias[o] += (zn_real)bias;
     }
+}
+/* ---- one body, several instruction sets ---- */
+#if defined(__clang__)
+#define ZNI_UNROLL _Pragma("unroll")
+#define ZNI_VECTORISE
+#elif defined(__GNUC__)
+#define ZNI_UNROLL _Pragma("GCC unroll 16")
+/* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
+#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic")))
+#else
+#define ZNI_UNROLL
+#define ZNI_VECTORISE
+#endif
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(ZN_NO_DISPATCH)
+#define ZNI_DISPATCH 1
+#else
+#define ZNI_DISPATCH 0
+#endif
+/* A fused multiply-add where the instruction set has one; -std=c99 forbids gcc to make it from a * b + c. */
+#ifdef ZENNET_DOUBLE
+#define ZNI_FMA(a, b, c) fma(a, b, c)
+#else
+#define ZNI_FMA(a, b, c) fmaf(a, b, c)
+#endif
+ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_real c) { return fused ? ZNI_FMA(a, b, c) : a * b + c; }
+
+#define ZNI_MAX_LANES 16
+#define ZNI_TILE_VECTORS 3
+#define ZNI_STRIP_VECTORS 6
+#define ZNI_MAX_COLUMNS (ZNI_STRIP_VECTORS * ZNI_MAX_LANES)
+
+/* The register tile: rows x (vectors * lanes) sums over k, one row of a panel against one run of b after the other. a
+   starts with the tile's start values (the bias), then holds `rows` weights for each step; b of step r is at b + off[r].
+   `never` is NULL: a second way out keeps clang from turning the loop round, after which its vectoriser computes every sum
+   twice and runs out of registers (17 instead of 87 GFLOP/s). */
+ZNI_INLINE void zni_tile(const int rows, const int vectors, const int lanes, const int fused, int k, const zn_real *ZNI_RESTRICT a,
+                         const zn_real *ZNI_RESTRICT b, const int *ZNI_RESTRICT off, zn_real *ZNI_RESTRICT c, size_t ldc, int add, const zn_real *never) {
+    zn_real sum[8][ZNI_STRIP_VECTORS][ZNI_MAX_LANES];
+    int i, j, l;
+    ZNI_UNROLL for (i = 0; i < rows; ++i) {
+        ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) sum[i][j][l] = a[i];
+    }
+    a += rows;
+    do {
+        const zn_real *run;
+        if (k == 0) goto done;
+        run = b + *off++;
+        ZNI_UNROLL for (i = 0; i < rows; ++i) {
+            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) sum[i][j][l] = zni_multiply_add(fused, a[i], run[j * lanes + l], sum[i][j][l]);
+        }
+        a += rows;
+        --k;
+    } while (a != never);
+    return;
+done:
+    if (add) {
+        ZNI_UNROLL for (i = 0; i < rows; ++i) {
+            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) c[(size_t)i * ldc + (size_t)(j * lanes + l)] += sum[i][j][l];
+        }
+    } else {
+        ZNI_UNROLL for (i = 0; i < rows; ++i) {
+            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) c[(size_t)i * ldc + (size_t)(j * lanes + l)] = sum[i][j][l];
+        }
+    }
+}
+/* Two rows of a against six runs of b: twelve vectors of partial dot products. */
+ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *ZNI_RESTRICT a0, const zn_real *ZNI_RESTRICT a1,
+                             const zn_real *const b[6], zn_real *ZNI_RESTRICT out, const zn_real *never) {
+    zn_real sum[2][6][ZNI_MAX_LANES];
+    const zn_real *ZNI_RESTRICT b0 = b[0], *ZNI_RESTRICT b1 = b[1], *ZNI_RESTRICT b2 = b[2], *ZNI_RESTRICT b3 = b[3], *ZNI_RESTRICT b4 = b[4], *ZNI_RESTRICT b5 = b[5];
+    ptrdiff_t i = 0;
+    int j, l;
+    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) sum[0][j][l] = 0;
+    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) sum[1][j][l] = 0;
+    do {
+        if (i >= len) goto done;
+#define ZNI_DOT(j)                                                                                                 \
+        for (l = 0; l < lanes; ++l) sum[0][j][l] = zni_multiply_add(fused, a0[i + l], b##j[i + l], sum[0][j][l]); \
+        for (l = 0; l < lanes; ++l) sum[1][j][l] = zni_multiply_add(fused, a1[i + l], b##j[i + l], sum[1][j][l]);
+        ZNI_DOT(0) ZNI_DOT(1) ZNI_DOT(2) ZNI_DOT(3) ZNI_DOT(4) ZNI_DOT(5)
+#undef ZNI_DOT
+        i += lanes;
+    } while (a0 + i != never);
+    return;
+done:
+    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] = sum[0][j][l];
+    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[(6 + j) * lanes + l] = sum[1][j][l];
+}
+/* All tiles of one column of the result, top to bottom. */
+ZNI_INLINE void zni_tiles_body(const int rows, const int vectors, const int lanes, const int fused, int panels, int k, const zn_real *a, const zn_real *b,
+                               const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) {
+    int p;
+    for (p = 0; p < panels; ++p)
+        zni_tile(rows, vectors, lanes, fused, k, a + (size_t)p * (size_t)(rows * (k + 1)), b, off, c + (size_t)(p * rows) * ldc, ldc, add, never);
+}
+/* sums[m * k + r] += a_m . b_r over len values (a multiple of lanes), a_m = a + m * pitch, b_r = b + off[r]. */
+ZNI_INLINE void zni_dots_body(const int lanes, const int fused, int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,
+                              zn_real *sums, const zn_real *never) {
+    zn_real part[12 * ZNI_MAX_LANES];
+    int m, r, i, l;
+    for (r = 0; r < k; r += 6) {
+        const zn_real *run[6];
+        for (i = 0; i < 6; ++i) run[i] = b + off[r + i < k ? r + i : k - 1];
+        for (m = 0; m < rows; m += 2) {
+            const zn_real *a0 = a + (size_t)m * pitch;
+            zni_dot_tile(lanes, fused, len, a0, m + 1 < rows ? a0 + pitch : a0, run, part, never);
+            for (i = 0; i < 12; ++i) {
+                zn_real sum[ZNI_MAX_LANES / 2], *p = part + i * lanes;
+                for (l = 0; l < lanes / 2; ++l) sum[l] = p[l] + p[l + lanes / 2];
+                for (l = 1; l < lanes / 2; ++l) sum[0] += sum[l];
+                if (r + i % 6 < k && m + i / 6 < rows) sums[(size_t)(m + i / 6) * (size_t)k + (size_t)(r + i % 6)] += sum[0];
+            }
+        }
+    }
+}
+
+typedef struct zni_kernels { /* the bodies compiled for one instruction set */
+    const char *name;
+    int lanes, rows; /* reals in a vector, rows of a tile */
+    void (*tile)(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
+    void (*strip)(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
+    void (*dots)(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off, zn_real *sums, const zn_real *never);
+} zni_kernels;
+
+/* The functions of one instruction set with vectors of `bytes`. */
+#define ZNI_KERNELS(set, target, bytes, tile_rows, fused)                                                                                               \
+    target ZNI_VECTORISE static void zni_tile_##set(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
+                                                    const zn_real *never) {                                                                             \
+        zni_tiles_body(tile_rows, ZNI_TILE_VECTORS, (int)(bytes / sizeof(zn_real)), fused, panels, k, a, b, off, c, ldc, add, never);                    \
+    }                                                                                                                                                   \
+    target ZNI_VECTORISE static void zni_strip_##set(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
+                                                     const zn_real *never) {                                                                            \
+        zni_tiles_body(2, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, panels, k, a, b, off, c, ldc, add, never);                           \
+    }                                                                                                                                                   \
+    target ZNI_VECTORISE static void zni_dots_##set(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,          \
+                                                    zn_real *sums, const zn_real *never) {                                                              \
+        zni_dots_body((int)(bytes / sizeof(zn_real)), fused, len, rows, k, a, pitch, b, off, sums, never);                                               \
+    }
+#define ZNI_KERNELS_ROW(set, bytes, tile_rows) \
+    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set }
+
+#if defined(__AVX512F__)
+ZNI_KERNELS(base, , 64, 8, 1)
+#define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 64, 8)
+#elif defined(__AVX2__) && defined(__FMA__)
+ZNI_KERNELS(base, , 32, 4, 1)
+#define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 32, 4)
+#elif defined(__aarch64__)
+ZNI_KERNELS(base, , 16, 8, 1)
+#define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 16, 8)
+#else
+ZNI_KERNELS(base, , 16, 4, 0)
+#define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 16, 4)
+#endif
+#if ZNI_DISPATCH
+ZNI_KERNELS(avx2, __attribute__((target("avx2,fma"))), 32, 4, 1)
+#if defined(__clang__)
+#define ZNI_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+#else
+#define ZNI_AVX512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,prefer-vector-width=512")))
+#endif
+ZNI_KERNELS(avx512, ZNI_AVX512, 64, 8, 1)
+#endif
+static const zni_kernels zni_kernel_sets[] = {
+    ZNI_BASE_ROW,
+#if ZNI_DISPATCH
+    ZNI_KERNELS_ROW(avx2, 32, 4),
+    ZNI_KERNELS_ROW(avx512, 64, 8),
+#endif
+};
+#define ZNI_KERNEL_SETS ((int)(sizeof zni_kernel_sets / sizeof zni_kernel_sets[0]))
+
+/* Whether this machine runs a row of zni_kernel_sets. */
+static int zni_kernels_run(int set) {
+#if ZNI_DISPATCH
+    __builtin_cpu_init();
+    if (set == 1) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (set == 2)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("fma");
+#endif
+    return set == 0;
+}
+/* The context's choice: the last set that runs here. */
+static const zni_kernels *zni_kernels_of(zn_ctx *ctx) {
+    int set = ZNI_KERNEL_SETS - 1;
+    if (ctx->kernels == NULL) {
+        while (set > 0 && !zni_kernels_run(set)) --set;
+        ctx->kernels = &zni_kernel_sets[set];
+    }
+    return ctx->kernels;
+}
+
+/* ---- grids over maps: what a convolution reads, flattened ---- */
+typedef struct zni_window {
+    int n, gh, gw;         /* grid: samples, rows, columns */
+    int sh, sw;            /* source map */
+    int kh, kw;            /* taps */
+    int sy, sx, top, left; /* grid position (a, b) reads the source at (sy*a + u - top, sx*b + v - left) for tap (u, v) */
+    int py, px;            /* phases: a source plane is split into py * px planes, so that neighbours in the grid are neighbours in memory */
+    int hp, wp;            /* pitches: flattened rows of a sample, columns of a row */
+} zni_window;
+
+/* Smallest pitch at which the zeros left of a row also serve as those right of the row before. */
+static int zni_pitch(int grid, int source, int taps, int stride, int before, int phases) {
+    int last = grid - 1 + (taps - 1) / stride, lead = before >= phases ? (before - phases + stride) / stride : 0;
+    int valid = source - 1 + before >= 0 ? (source - 1 + before) / stride : 0, pitch = last + 1 - lead;
+    if (valid > last) valid = last;
+    if (pitch < valid + 1) pitch = valid + 1;
+    return pitch < grid ? grid : pitch;
+}
+static void zni_window_finish(zni_window *w) {
+    w->py = w->sy < w->kh ? w->sy : w->kh;
+    w->px = w->sx < w->kw ? w->sx : w->kw;
+    w->hp = zni_pitch(w->gh, w->sh, w->kh, w->sy, w->top, w->py);
+    w->wp = zni_pitch(w->gw, w->sw, w->kw, w->sx, w->left, w->px);
+}
+ZNI_INLINE ptrdiff_t zni_window_positions(const zni_window *w) { return ((ptrdiff_t)(w->n - 1) * w->hp + w->gh) * w->wp; }
+ZNI_INLINE int zni_window_halo(const zni_window *w) { return (w->kh - 1) / w->sy * w->wp + (w->kw - 1) / w->sx; }
+
+/* Positions q .. q + len - 1 of one plane of a band: phase (i, j) of a channel. `from` is its map in sample 0. */
+ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, const zn_real *from, size_t sample, ptrdiff_t q, int len, zn_real *ZNI_RESTRICT to) {
+    int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), x, first = 0, last;
+    ptrdiff_t n = q / w->wp / w->hp;
+    /* columns first .. last - 1 lie inside the map */
+    if (w->left > j) first = (w->left - j + w->sx - 1) / w->sx;
+    last = w->sw - 1 + w->left - j >= 0 ? (w->sw - 1 + w->left - j) / w->sx + 1 : 0;
+    while (len > 0) {
+        int count = w->wp - b < len ? w->wp - b : len, row = a * w->sy + i - w->top, begin = first > b ? first : b, end = last < b + count ? last : b + count;
+        if (n >= w->n || row < 0 || row >= w->sh || end <= begin) begin = end = b + count;
+        for (x = b; x < begin; ++x) *to++ = 0;
+        if (end > begin) {
+            const zn_real *ZNI_RESTRICT line = from + (size_t)n * sample + (size_t)row * (size_t)w->sw + (ptrdiff_t)begin * w->sx + j - w->left;
+            if (w->sx == 1) memcpy(to, line, (size_t)(end - begin) * sizeof *to);
+            else
+                for (x = 0; x < end - begin; ++x) to[x] = line[(ptrdiff_t)x * w->sx];
+            to += end - begin;
+        }
+        for (x = end; x < b + count; ++x) *to++ = 0;
+        len -= count;
+        b = 0;
+        if (++a == w->hp) {
+            a = 0;
+            ++n;
+        }
+    }
+}
+/* The planes of `channels` channels, `pitch` apart. */
+static void zni_band(const zni_window *w, int channels, const zn_real *from, size_t sample, size_t channel, ptrdiff_t q, int len, zn_real *to, size_t pitch) {
+    int c, i, j;
+    for (c = 0; c < channels; ++c)
+        for (i = 0; i < w->py; ++i)
+            for (j = 0; j < w->px; ++j, to += pitch) zni_band_plane(w, i, j, from + (size_t)c * channel, sample, q, len, to);
+}
+
+/* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
+typedef struct zni_pass {
+    zni_window win;
+    int groups, channels, rows; /* rows of the result per group: channels, or in a strip two image rows of one channel */
+    int shift;                  /* rows of taps from the first image row of a strip to the second; 0: not a strip */
+    size_t src_sample, src_group, src_channel;
+    size_t dst_sample, dst_group, dst_row, dst_line, dst_at; /* steps of the destination; where grid position 0 goes */
+    int dst_step, dst_h;                                     /* columns between grid positions; grid rows that exist */
+    size_t w_group, w_row, w_channel;
+    int k, tap_y, tap_x, tap_step; /* tap (u, v) is the weight at (tap_y + u*tap_step, tap_x + v*tap_step) */
+} zni_pass;
+
+/* Index of the weight of a result row and a step, or -1 where a strip has none. */
+static ptrdiff_t zni_pass_weight(const zni_pass *p, int group, int row, int channel, int u, int v) {
+    if (p->shift > 0) {
+        u -= row * p->shift;
+        if (u < 0 || u >= p->win.kh - p->shift) return -1;
+        row = 0;
+    }
+    return (ptrdiff_t)((size_t)group * p->w_group + (size_t)row * p->w_row + (size_t)channel * p->w_channel) + (p->tap_y + u * p->tap_step) * p->k + p->tap_x + v * p->tap_step;
+}
+/* Two image rows at a time for depthwise ones; a single line for 1 x 1 ones that need no geometry. */
+static void zni_pass_finish(zni_pass *p) {
+    zni_window *w = &p->win;
+    p->dst_h = w->gh;
+    if (p->shift > 0) {
+        p->rows = 2;
+        w->kh += p->shift;
+        w->sy *= 2;
+        w->gh = (w->gh + 1) / 2;
+        p->dst_row = p->dst_line;
+        p->dst_line *= 2;
+    } else if (w->kh * w->kw * w->sy * w->sx == 1 && w->top == 0 && w->left == 0 && w->gh == w->sh && w->gw == w->sw && p->dst_step == 1 && p->dst_line == (size_t)w->gw &&
+               (double)w->gh * w->gw < INT_MAX / 4) {
+        w->gw = w->sw = w->gh * w->gw;
+        w->gh = w->sh = p->dst_h = 1;
+    }
+    zni_window_finish(w);
+}
+ZNI_INLINE int zni_conv_depthwise(const zni_conv_shape *s) { return s->groups == s->c && s->o == s->c && s->c > 1; }
+static zni_pass zni_pass_forward(const zni_conv_shape *s) {
+    zni_pass p;
+    zni_window *w = &p.win;
+    memset(&p, 0, sizeof p);
+    w->n = s->n;
+    w->gh = s->oh;
+    w->gw = s->ow;
+    w->sh = s->h;
+    w->sw = s->w;
+    w->kh = w->kw = p.k = s->k;
+    w->sy = w->sx = s->stride;
+    w->top = w->left = s->padding;
+    p.groups = s->groups;
+    p.channels = s->c / s->groups;
+    p.rows = s->o / s->groups;
+    p.shift = zni_conv_depthwise(s) ? s->stride : 0;
+    p.src_channel = (size_t)s->h * (size_t)s->w;
+    p.src_group = p.src_channel * (size_t)p.channels;
+    p.src_sample = p.src_channel * (size_t)s->c;
+    p.dst_row = (size_t)s->oh * (size_t)s->ow;
+    p.dst_group = p.dst_row * (size_t)p.rows;
+    p.dst_sample = p.dst_row * (size_t)s->o;
+    p.dst_line = (size_t)s->ow;
+    p.dst_step = 1;
+    p.w_channel = (size_t)s->k * (size_t)s->k;
+    p.w_row = p.w_channel * (size_t)p.channels;
+    p.w_group = p.w_row * (size_t)p.rows;
+    p.tap_step = 1;
+    zni_pass_finish(&p);
+    return p;
+}
+/* First tap and number of taps that reach position `at` modulo the stride; offset of the first in the result's gradient. */
+static int zni_pass_taps(const zni_conv_shape *s, int at, int *out_first, int *out_before) {
+    int rest = (at + s->padding) % s->stride, last;
+    if (rest >= s->k) return 0;
+    last = rest + (s->k - 1 - rest) / s->stride * s->stride;
+    *out_first = last;
+    *out_before = (last - at - s->padding) / s->stride;
+    return (last - rest) / s->stride + 1;
+}
+/* The gradient of the data at rows pi, pi + stride, ... and columns pj, ...: a convolution of stride 1 over dy. 0 when no
+   tap gets there. */
+static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
+    zni_window *w = &p->win;
+    memset(p, 0, sizeof *p);
+    w->kh = zni_pass_taps(s, pi, &p->tap_y, &w->top);
+    w->kw = zni_pass_taps(s, pj, &p->tap_x, &w->left);
+    w->n = s->n;
+    w->gh = (s->h - pi + s->stride - 1) / s->stride;
+    w->gw = (s->w - pj + s->stride - 1) / s->stride;
+    if (w->kh == 0 || w->kw == 0 || w->gh <= 0 || w->gw <= 0) return 0;
+    w->sh = s->oh;
+    w->sw = s->ow;
+    w->sy = w->sx = 1;
+    p->groups = s->groups;
+    p->channels = s->o / s->groups;
+    p->rows = s->c / s->groups;
+    p->shift = zni_conv_depthwise(s) ? 1 : 0;
+    p->src_channel = (size_t)s->oh * (size_t)s->ow;
+    p->src_group = p->src_channel * (size_t)p->channels;
+    p->src_sample = p->src_channel * (size_t)s->o;
+    p->dst_row = (size_t)s->h * (size_t)s->w;
+    p->dst_group = p->dst_row * (size_t)p->rows;
+    p->dst_sample = p->dst_row * (size_t)s->c;
+    p->dst_line = (size_t)s->w * (size_t)s->stride;
+    p->dst_at = (size_t)pi * (size_t)s->w + (size_t)pj;
+    p->dst_step = s->stride;
+    p->k = s->k;
+    p->w_row = (size_t)s->k * (size_t)s->k;
+    p->w_channel = p->w_row * (size_t)p->rows;
+    p->w_group = p->w_channel * (size_t)p->channels;
+    p->tap_step = -s->stride;
+    zni_pass_finish(p);
+    return 1;
+}
+
+/* How the positions are cut into blocks, and what a thread needs for one. */
+typedef struct zni_blocks {
+    ptrdiff_t positions;
+    int len, count;      /* positions of a block, blocks */
+    int band;            /* positions of a band: a block, the halo, and what a tile reads past it */
+    size_t planes;       /* planes of the source's band */
+    int steps;           /* taps times channels */
+    int *off;            /* where the run of each step starts in a band */
+} zni_blocks;
+
+#define ZNI_BAND_REALS 49152 /* of one thread's band: half of a common second-level cache */
+#define ZNI_MIN_TASKS 48     /* tasks wanted, so that many threads share them evenly; never their number of threads */
+
+static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra_planes, int granule, zni_blocks *out) {
+    const zni_window *w = &p->win;
+    int halo = zni_window_halo(w), c, u, v, r = 0;
+    double fit, positions = ((double)(w->n - 1) * w->hp + w->gh) * w->wp;
+    memset(out, 0, sizeof *out);
+    out->planes = (size_t)p->channels * (size_t)(w->py * w->px);
+    fit = ZNI_BAND_REALS / (double)(out->planes + (size_t)extra_planes) - halo;
+    if (fit > positions * p->groups / ZNI_MIN_TASKS) fit = positions * p->groups / ZNI_MIN_TASKS;
+    if (fit < halo) fit = halo;
+    if (fit < 2 * granule) fit = 2 * granule;
+    if (fit > positions) fit = positions;
+    if ((double)(out->planes + (size_t)extra_planes) * (fit + halo + 3 * granule + 64) > INT_MAX / 4 || positions > (double)PTRDIFF_MAX / 64) return 0;
+    out->positions = zni_window_positions(w);
+    out->count = (int)((out->positions + (ptrdiff_t)fit - 1) / (ptrdiff_t)fit);
+    out->len = (int)((out->positions + out->count - 1) / out->count + granule - 1) / granule * granule;
+    out->count = (int)((out->positions + out->len - 1) / out->len);
+    out->band = (out->len + halo + granule + 31) / 16 * 16; /* 16 more: planes do not fall on one cache set */
+    out->steps = p->channels * w->kh * w->kw;
+    out->off = (int *)zni_buffer_take(ctx, zni_size_mul((size_t)out->steps, sizeof(int)));
+    if (out->off == NULL) return 0;
+    for (c = 0; c < p->channels; ++c)
+        for (u = 0; u < w->kh; ++u)
+            for (v = 0; v < w->kw; ++v)
+                out->off[r++] = ((c * w->py + u % w->sy) * w->px + v % w->sx) * out->band + u / w->sy * w->wp + v / w->sx;
+    return 1;
+}
+
+/* Weights of one group in panels of `rows`: start values, then the steps. */
+static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real *weights, const zn_real *bias, zn_real *to) {
+    int first, i, c, u, v;
+    for (first = 0; first < p->rows; first += rows) {
+        for (i = 0; i < rows; ++i) *to++ = bias == NULL || first + i >= p->rows ? 0 : bias[p->shift > 0 ? group : group * p->rows + first + i];
+        for (c = 0; c < p->channels; ++c)
+            for (u = 0; u < p->win.kh; ++u)
+                for (v = 0; v < p->win.kw; ++v)
+                    for (i = 0; i < rows; ++i) {
+                        ptrdiff_t at = first + i < p->rows ? zni_pass_weight(p, group, first + i, c, u, v) : -1;
+                        *to++ = at >= 0 ? weights[at] : 0;
+                    }
+    }
+}
+
+typedef struct zni_run { /* columns of a tile that go to one line of the destination */
+    int first, count, rows;
+    size_t to;
+} zni_run;
+static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run runs[ZNI_MAX_COLUMNS]) {
+    const zni_window *w = &p->win;
+    int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), at = 0, count = 0;
+    size_t n = (size_t)(q / w->wp / w->hp);
+    while (at < columns && n < (size_t)w->n) {
+        int len = w->wp - b < columns - at ? w->wp - b : columns - at, valid = w->gw - b < len ? w->gw - b : len;
+        if (a < w->gh && valid > 0) {
+            zni_run *run = &runs[count++];
+            run->first = at;
+            run->count = valid;
+            run->rows = p->shift > 0 && 2 * a + 1 >= p->dst_h ? 1 : p->rows;
+            run->to = n * p->dst_sample + p->dst_at + (size_t)a * p->dst_line + (size_t)b * (size_t)p->dst_step;
+        }
+        at += len;
+        b = 0;
+        if (++a == w->hp) {
+            a = 0;
+            ++n;
+        }
+    }
+    return count;
+}
+/* Rows first .. first + rows - 1 of a tile's results go where they belong. */
+ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add) {
+    int r, i, j;
+    for (i = 0; i < rows; ++i)
+        for (r = 0; r < count; ++r) {
+            const zn_real *ZNI_RESTRICT line = from + i * columns + runs[r].first;
+            zn_real *ZNI_RESTRICT to = dst + runs[r].to + (size_t)(first + i) * p->dst_row;
+            ptrdiff_t step = p->dst_step;
+            if (first + i >= runs[r].rows) continue;
+            if (step == 1 && add)
+                for (j = 0; j < runs[r].count; ++j) to[j] += line[j];
+            else if (step == 1)
+                for (j = 0; j < runs[r].count; ++j) to[j] = line[j];
+            else
+                for (j = 0; j < runs[r].count; ++j) to[j * step] = line[j] + (add ? to[j * step] : 0);
+        }
+}
+
+#define ZNI_PANELS_AT_ONCE 8
+/* One block of one group: its band is filled, then column after column of tiles computed. scratch holds the band and a
+   few tiles. */
+static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, zn_real *dst,
+                           int add, zn_real *scratch) {
+    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t;
+    ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions, q;
+    zn_real *tiles = scratch + blocks->planes * (size_t)blocks->band;
+    zni_run runs[ZNI_MAX_COLUMNS];
+    zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, begin, blocks->band, scratch, (size_t)blocks->band);
+    for (q = begin; q < end; q += columns) {
+        int count = zni_pass_runs(p, q, columns, runs);
+        const zn_real *b = scratch + (q - begin);
+        int direct = count == 1 && runs[0].count == columns && runs[0].rows == p->rows && p->dst_step == 1 ? whole : 0, panel = (blocks->steps + 1) * rows, now;
+        if (count == 0) continue;
+        if (direct > 0)
+            (p->shift > 0 ? kernels->strip : kernels->tile)(direct, blocks->steps, panels, b, blocks->off, dst + runs[0].to, p->dst_row, add, NULL);
+        for (t = direct; t * rows < p->rows; t += now) {
+            now = (p->rows - t * rows + rows - 1) / rows;
+            if (now > ZNI_PANELS_AT_ONCE) now = ZNI_PANELS_AT_ONCE;
+            (p->shift > 0 ? kernels->strip : kernels->tile)(now, blocks->steps, panels + (size_t)t * (size_t)panel, b, blocks->off, tiles, (size_t)columns, 0, NULL);
+            zni_pass_scatter(p, runs, count, tiles, columns, t * rows, now * rows, dst, add);
+        }
+    }
+}
+/* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
+static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
+    const zni_kernels *kernels = zni_kernels_of(ctx);
+    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, threads = zni_max_threads(), tasks, task;
+    zni_blocks blocks;
+    size_t panel, per_thread;
+    zn_real *panels, *scratch;
+    if (!zni_blocks_plan(ctx, p, 0, columns, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
+    panel = zni_size_mul((size_t)((p->rows + rows - 1) / rows * rows), (size_t)(blocks.steps + 1));
+    per_thread = blocks.planes * (size_t)blocks.band + (size_t)(ZNI_PANELS_AT_ONCE * rows * columns) + 64;
+    panels = zni_reals_take(ctx, zni_size_mul(panel, (size_t)p->groups));
+    scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
+    if (panels != NULL && scratch != NULL) {
+        ZNI_OMP(parallel for if (p->groups > 64))
+        for (task = 0; task < p->groups; ++task) zni_pass_pack(p, task, rows, weights, bias, panels + (size_t)task * panel);
+        tasks = p->groups * blocks.count;
+        ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
+        for (task = 0; task < tasks; ++task) {
+            int group = task / blocks.count;
+            zni_pass_block(kernels, p, &blocks, task % blocks.count, panels + (size_t)group * panel, src + (size_t)group * p->src_group, dst + (size_t)group * p->dst_group, add,
+                           scratch + (size_t)zni_thread() * per_thread);
+        }
+    }
+    zni_buffer_give(ctx, scratch);
+    zni_buffer_give(ctx, panels);
+    zni_buffer_give(ctx, blocks.off);
+    return ctx->code;
+}
+
+/* ---- the weights' gradient: dot products of bands ---- */
+/* Part `part` of the blocks of one group adds its products into sums (rows x steps). */
+static void zni_pass_dots(const zni_kernels *kernels, const zni_pass *p, const zni_window *dy_win, const zni_blocks *blocks, int first, int last, const zn_real *x,
+                          const zn_real *dy, size_t dy_channel, zn_real *sums, zn_real *scratch) {
+    zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band;
+    int block, channels = p->shift > 0 ? 1 : p->rows;
+    memset(sums, 0, (size_t)p->rows * (size_t)blocks->steps * sizeof(zn_real));
+    for (block = first; block < last; ++block) {
+        ptrdiff_t q = (ptrdiff_t)block * blocks->len;
+        zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, q, blocks->band, scratch, (size_t)blocks->band);
+        zni_band(dy_win, channels, dy, p->dst_sample, dy_channel, q, blocks->len, dy_band, (size_t)blocks->band);
+        kernels->dots(blocks->len, p->rows, blocks->steps, dy_band, (size_t)blocks->band, scratch, blocks->off, sums, NULL);
+    }
+}
+/* dw += the parts' sums, in their order. */
+static void zni_pass_fold(const zni_pass *p, const zni_blocks *blocks, int parts, int group, int row, const zn_real *sums, zn_real *dw) {
+    int c, u, v, part, r = 0;
+    size_t one = (size_t)p->rows * (size_t)blocks->steps;
+    const zn_real *from = sums + (size_t)group * (size_t)parts * one + (size_t)row * (size_t)blocks->steps;
+    for (c = 0; c < p->channels; ++c)
+        for (u = 0; u < p->win.kh; ++u)
+            for (v = 0; v < p->win.kw; ++v, ++r) {
+                ptrdiff_t at = zni_pass_weight(p, group, row, c, u, v);
+                double sum = 0.0;
+                for (part = 0; at >= 0 && part < parts; ++part) sum += (double)from[(size_t)part * one + (size_t)r];
+                if (at >= 0) dw[at] += (zn_real)sum;
+            }
+}
+static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw) {
+    const zni_kernels *kernels = zni_kernels_of(ctx);
+    zni_pass p = zni_pass_forward(s);
+    zni_window dy_win = p.win;
+    zni_blocks blocks;
+    int threads = zni_max_threads(), strip = p.shift > 0, parts, task, tasks;
+    size_t per_thread, dy_channel = (size_t)s->oh * (size_t)s->ow, one;
+    zn_real *sums, *scratch;
+    dy_win.sh = p.dst_h;
+    dy_win.sw = p.win.gw;
+    dy_win.sy = dy_win.py = strip ? 2 : 1;
+    dy_win.sx = dy_win.px = dy_win.kw = 1;
+    dy_win.kh = dy_win.py;
+    dy_win.top = dy_win.left = 0;
+    if (!zni_blocks_plan(ctx, &p, p.rows, kernels->lanes, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
+    one = zni_size_mul((size_t)p.rows, (size_t)blocks.steps);
+    parts = p.groups >= 32 ? 1 : (32 + p.groups - 1) / p.groups; /* of each group's blocks: fixed, whatever the threads */
+    if (parts > blocks.count) parts = blocks.count;
+    tasks = p.groups * parts;
+    per_thread = (blocks.planes + (size_t)p.rows) * (size_t)blocks.band + 64;
+    sums = zni_reals_take(ctx, zni_size_mul(one, (size_t)tasks));
+    scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
+    if (sums != NULL && scratch != NULL) {
+        ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
+        for (task = 0; task < tasks; ++task) {
+            int group = task / parts, part = task % parts;
+            zni_pass_dots(kernels, &p, &dy_win, &blocks, (int)((int64_t)blocks.count * part / parts), (int)((int64_t)blocks.count * (part + 1) / parts),
+                          x + (size_t)group * p.src_group, dy + (size_t)group * (strip ? dy_channel : p.dst_group), dy_channel, sums + (size_t)task * one,
+                          scratch + (size_t)zni_thread() * per_thread);
+        }
+        tasks = strip ? p.groups : p.groups * p.rows;
+        ZNI_OMP(parallel for if (one > ZNI_CONV_PARALLEL / 64))
+        for (task = 0; task < tasks; ++task) {
+            if (strip) {
+                zni_pass_fold(&p, &blocks, parts, task, 0, sums, dw);
+                zni_pass_fold(&p, &blocks, parts, task, 1, sums, dw);
+            } else zni_pass_fold(&p, &blocks, parts, task / p.rows, task % p.rows, sums, dw);
+        }
+    }
+    zni_buffer_give(ctx, scratch);
+    zni_buffer_give(ctx, sums);
+    zni_buffer_give(ctx, blocks.off);
+    return ctx->code;
+}
+
+/* ---- the three passes of a convolution ---- */
+#define ZNI_CONV_FAST 8192.0 /* multiply-adds from which packing pays */
+
+/* y = w * x + bias. */
+static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
+    if (zni_conv_work(s) >= ZNI_CONV_FAST) {
+        zni_pass p = zni_pass_forward(s);
+        zn_result result = zni_pass_run(ctx, &p, x, w, bias, y, 0);
+        if (result != ZN_ERROR_UNSUPPORTED) return result;
+    }
+    zni_conv2d_plain_forward(s, x, w, bias, y);
+    return ZN_OK;
+}
+/* dx (+)= w^T * dy. */
+static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+    if (zni_conv_work(s) >= ZNI_CONV_FAST) {
+        int i, empty = 0;
+        zn_result result = ZN_OK;
+        zni_pass p;
+        for (i = 0; i < s->stride * s->stride; ++i) empty |= !zni_pass_data(s, i / s->stride, i % s->stride, &p);
+        if (empty && !add) memset(dx, 0, (size_t)s->n * (size_t)s->c * (size_t)s->h * (size_t)s->w * sizeof(zn_real));
+        for (i = 0; i < s->stride * s->stride && result == ZN_OK; ++i)
+            if (zni_pass_data(s, i / s->stride, i % s->stride, &p)) result = zni_pass_run(ctx, &p, dy, w, NULL, dx, add);
+        if (result != ZN_ERROR_UNSUPPORTED) return result;
+    }
+    zni_conv2d_plain_backward_data(s, dy, w, dx, add);
+    return ZN_OK;
+}
+/* dw += dy * x^T, dbias += sum of dy; either may be NULL. */
+static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
+    if (dw != NULL && zni_conv_work(s) >= ZNI_CONV_FAST) {
+        zn_result result = zni_pass_weights(ctx, s, x, dy, dw);
+        if (result == ZN_OK) dw = NULL;
+        else if (result != ZN_ERROR_UNSUPPORTED) return result;
+    }
+    zni_conv2d_plain_backward_weights(s, x, dy, dw, dbias);
     return ZN_OK;
 }
 
@@ -1403,47 +2084,6 @@ struct zn_tensor {
     char *name;
     struct zn_tensor *next;
 };
-
-typedef struct zni_cached_block { /* written into the freed buffer itself */
-    struct zni_cached_block *next;
-} zni_cached_block;
-
-static size_t zni_buffer_bytes(const void *memory) { /* of a zni_alloc result */
-    union { const void *in; const unsigned char *out; } p;
-    zni_block_header header;
-    p.in = memory;
-    memcpy(&header, p.out - sizeof header, sizeof header);
-    return header.bytes;
-}
-static void zni_cache_flush(zn_ctx *ctx) {
-    while (ctx->cache != NULL) {
-        zni_cached_block *block = ctx->cache;
-        ctx->cache = block->next;
-        zni_free(ctx, block);
-    }
-}
-/* Smallest cached buffer that fits and wastes at most an eighth, or fresh memory. */
-static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
-    zni_cached_block **at, **best = NULL;
-    if (bytes < sizeof(zni_cached_block)) bytes = sizeof(zni_cached_block);
-    for (at = &ctx->cache; *at != NULL; at = &(*at)->next) {
-        size_t have = zni_buffer_bytes(*at);
-        if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
-    }
-    if (best != NULL) {
-        zni_cached_block *block = *best;
-        *best = block->next;
-        return block;
-    }
-    return zni_alloc(ctx, bytes);
-}
-static void zni_buffer_give(zn_ctx *ctx, void *memory) {
-    zni_cached_block *block = (zni_cached_block *)memory;
-    if (memory == NULL) return;
-    block->next = ctx->cache;
-    ctx->cache = block;
-}
-static zn_real *zni_reals_take(zn_ctx *ctx, size_t count) { return (zn_real *)zni_buffer_take(ctx, zni_size_mul(count, sizeof(zn_real))); }
 
 static zn_shape zni_shape(int dims, int a, int b, int c, int d) {
     zn_shape s;

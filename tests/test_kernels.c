@@ -1,0 +1,100 @@
+/* test_kernels.c - every fast kernel against its plain twin, over odd shapes, for every instruction set that this machine has. */
+#define ZENNET_IMPLEMENTATION
+#include "zennet.h"
+
+#include "check.h"
+
+static zn_real *numbers(zn_ctx *ctx, const char *name, size_t count) {
+    zn_real *values = ZNI_NEW(ctx, zn_real, count);
+    if (values != NULL) zn_fill(values, name, 1, count, -1.0, 1.0);
+    return values;
+}
+static double difference(const zn_real *a, const zn_real *b, size_t count, double scale) {
+    double worst = 0.0;
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    return worst / scale;
+}
+
+static zni_conv_shape shape_of(const int *v) {
+    zni_conv_shape s;
+    memset(&s, 0, sizeof s);
+    s.n = v[0];
+    s.c = v[1];
+    s.h = v[2];
+    s.w = v[3];
+    s.o = v[4];
+    s.k = v[5];
+    s.stride = v[6];
+    s.padding = v[7];
+    s.groups = v[8];
+    s.oh = (s.h + 2 * s.padding - s.k) / s.stride + 1;
+    s.ow = (s.w + 2 * s.padding - s.k) / s.stride + 1;
+    return s;
+}
+static const double tolerance = sizeof(zn_real) == 8 ? 1e-14 : 3e-6;
+
+/* The three passes straight through the tiles, whatever the size. */
+static void check_conv(zn_ctx *ctx, const int *v) {
+    zni_conv_shape s = shape_of(v);
+    size_t nx = (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w, ny = (size_t)s.n * (size_t)s.o * (size_t)s.oh * (size_t)s.ow;
+    size_t nw = (size_t)s.o * (size_t)(s.c / s.groups * s.k * s.k);
+    zn_real *x = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
+    zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
+    zni_pass p = zni_pass_forward(&s);
+    double sum = (double)(s.c / s.groups) * s.k * s.k;
+    char name[128];
+    int i, add;
+    snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
+    CHECK_FOR(zni_pass_run(ctx, &p, x, w, bias, y, 0) == ZN_OK, name);
+    zni_conv2d_plain_forward(&s, x, w, bias, y0);
+    CHECK_FOR(difference(y, y0, ny, sqrt(sum)) < tolerance, name);
+    sum = (double)(s.o / s.groups) * s.k * s.k;
+    for (add = 0; add < 2; ++add) {
+        if (!add) memset(dx, 0, nx * sizeof *dx); /* as the driver does when some positions have no tap */
+        for (i = 0; i < s.stride * s.stride; ++i)
+            if (zni_pass_data(&s, i / s.stride, i % s.stride, &p)) CHECK_FOR(zni_pass_run(ctx, &p, dy, w, NULL, dx, add) == ZN_OK, name);
+        zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
+        CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
+    }
+    CHECK_FOR(zni_pass_weights(ctx, &s, x, dy, dw) == ZN_OK, name);
+    zni_conv2d_plain_backward_weights(&s, x, dy, dw0, NULL);
+    CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 2 * tolerance, name);
+    zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
+    zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
+}
+
+/* n, c, h, w, o, k, stride, padding, groups */
+static const int shapes[][9] = {
+    {1, 1, 1, 1, 1, 1, 1, 0, 1},     {2, 3, 5, 7, 4, 1, 1, 0, 1},    {3, 17, 7, 7, 13, 1, 1, 0, 1},   {2, 8, 9, 11, 16, 1, 2, 0, 1},
+    {1, 64, 28, 28, 96, 1, 1, 0, 1}, {1, 300, 3, 3, 70, 1, 1, 0, 1}, {2, 3, 33, 31, 64, 3, 2, 1, 1},  {2, 3, 15, 16, 8, 3, 1, 1, 1},
+    {1, 8, 28, 28, 8, 7, 1, 3, 1},   {2, 8, 27, 29, 8, 7, 2, 3, 1},  {1, 16, 14, 13, 16, 5, 1, 2, 1}, {1, 5, 12, 9, 6, 5, 2, 2, 1},
+    {3, 2, 4, 3, 3, 3, 1, 0, 1},     {2, 2, 5, 6, 3, 3, 1, 2, 1},    {1, 2, 9, 9, 2, 3, 3, 1, 1},     {1, 3, 8, 8, 5, 2, 2, 0, 1},
+    {2, 6, 7, 5, 9, 3, 1, 1, 3},     {2, 8, 10, 6, 4, 1, 1, 0, 2},   {1, 4, 6, 6, 8, 3, 2, 1, 4},     {1, 3, 5, 5, 2, 4, 1, 1, 1},
+    {2, 5, 7, 7, 5, 3, 1, 1, 5},     {3, 4, 7, 7, 4, 7, 1, 3, 4},    {2, 3, 14, 14, 3, 7, 1, 3, 3},   {2, 3, 28, 27, 3, 7, 2, 3, 3},
+    {1, 2, 56, 55, 2, 5, 1, 2, 2},   {2, 3, 11, 12, 3, 5, 2, 2, 3},  {2, 2, 1, 1, 2, 7, 1, 3, 2},     {1, 2, 1, 9, 2, 3, 2, 1, 2},
+    {2, 2, 9, 1, 2, 3, 1, 1, 2},     {1, 2, 3, 3, 2, 7, 2, 3, 2},    {1, 2, 8, 8, 2, 2, 2, 0, 2},     {1, 2, 10, 10, 2, 3, 4, 1, 2},
+    {1, 2, 6, 6, 3, 3, 1, 3, 1},     {40, 33, 1, 1, 20, 1, 1, 0, 1}, {1, 3, 4, 30, 40, 1, 3, 1, 1},   {1, 4, 112, 112, 8, 3, 1, 1, 1}};
+
+static void test_convolutions(void) {
+    zn_ctx *ctx;
+    int set, i;
+    if (zn_ctx_create(NULL, &ctx) != ZN_OK) return;
+    for (set = 0; set < ZNI_KERNEL_SETS; ++set) {
+        if (!zni_kernels_run(set)) {
+            printf("skipped: this machine does not run %s\n", zni_kernel_sets[set].name);
+            continue;
+        }
+        ctx->kernels = &zni_kernel_sets[set];
+        for (i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); ++i) check_conv(ctx, shapes[i]);
+    }
+    zn_ctx_destroy(ctx);
+}
+
+int main(void) {
+    test_convolutions();
+    return check_done();
+}
