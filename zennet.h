@@ -657,6 +657,185 @@ ZN_API int zn_schedule_parse(const char *text); /* "cosine", "linear", "step" or
 /* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). */
 ZN_API double zn_schedule_lr(const zn_schedule *schedule, double n);
 
+/* ---- the parts of a training loop: sampler, loader, evaluation, weight averages, distillation ---- */
+/* The order of an epoch: zn_pack_count(pack, split) image numbers of the split. Shuffled, or (balanced) drawn with
+   replacement so that every class that has images comes up equally often. A function of seed and epoch. */
+ZN_API zn_result zn_sampler_draw(const zn_pack *pack, zn_split split, int balanced, uint64_t seed, int epoch, uint32_t *order);
+/* Which class of the network every label of the pack is, by name (upper and lower case are the same); -1 where there is
+   none. by_index: label k is class k. ZN_ERROR_MISMATCH, naming the class, when a class that has images (in either split)
+   has no counterpart. map holds zn_pack_classes(pack) numbers. */
+ZN_API zn_result zn_class_map(const zn_net *net, const zn_pack *pack, int by_index, int *map);
+
+typedef struct zn_loader_opts {
+    zn_split split;          /* TRAIN */
+    int batch;               /* 64 */
+    int random;              /* 1: sampled, augmented, smoothed, mixed; the last partial batch is dropped. 0: the pack's order,
+                                every image, through augment.input only, plain targets */
+    int balanced;            /* 0; see zn_sampler_draw */
+    uint64_t seed;           /* 1 */
+    zn_augment_opts augment; /* none(224) */
+    double label_smoothing;  /* 0; 0..1, see zn_smooth_targets */
+    double mixup;            /* 0: off; alpha of zn_mixup, 0..100 */
+    const int *class_map;    /* NULL: labels are the classes; else of zn_class_map, copied, for a network of `classes` */
+    int classes;
+} zn_loader_opts;
+ZN_API zn_loader_opts zn_loader_opts_default(void);
+
+typedef struct zn_batch { /* all of it belongs to the loader (x, target of a partial batch: to the tape), until the next load */
+    zn_tensor *x;           /* count x 3 x size x size */
+    zn_tensor *target;      /* count x classes, rows sum to 1 */
+    const int *labels;      /* count classes */
+    const uint32_t *images; /* count numbers in the split */
+    int count;
+    double share;           /* of mixup; 1: nothing was mixed */
+} zn_batch;
+
+typedef struct zn_loader zn_loader; /* opaque; takes all its memory when it is made; belongs to the context's thread */
+/* Images are decoded and augmented by all threads. Image p of an epoch draws from its own random stream, a function of
+   seed, epoch and p: results do not depend on the number of threads, and any batch can be loaded first. */
+ZN_API zn_result zn_loader_create(const zn_pack *pack, const zn_loader_opts *opts, zn_loader **out_loader);
+ZN_API void zn_loader_destroy(zn_loader *loader);
+ZN_API size_t zn_loader_batches(const zn_loader *loader); /* of an epoch */
+/* Batch `index` of an epoch. Damaged images and changed packs are errors with the image's name. */
+ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch);
+
+typedef struct zn_metrics { /* of one evaluation; shares are of 1 */
+    size_t images;
+    int classes;             /* the network's */
+    double loss;             /* mean of -log p(truth), plain targets */
+    double top1, top5;       /* the truth is among the first 1, 5; of equal logits the lower class is first */
+    double mean_class;       /* mean recall of the classes that have images: "mean class accuracy" */
+    double *recall;          /* per class; 0 where there are no images */
+    size_t *confusion;       /* [truth * classes + predicted] */
+    int *predicted, *truth;  /* per image, in the pack's order */
+    float *confidence;       /* per image: probability of the predicted class */
+    zn_ctx *ctx;             /* whose memory this is */
+} zn_metrics;
+typedef struct zn_evaluate_opts {
+    zn_split split;         /* TEST */
+    int batch;              /* 64; changes nothing but memory and time */
+    int by_index;           /* 0: classes are matched by name */
+    const zn_input *input;  /* NULL: the network's own */
+    int (*on_batch)(size_t done, size_t images, void *user); /* not 0: stop */
+    void *user;
+} zn_evaluate_opts;
+ZN_API zn_evaluate_opts zn_evaluate_opts_default(void);
+/* Runs the network over a split of a pack. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when classes do not
+   fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
+ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate_opts *opts, zn_metrics **out_metrics);
+ZN_API void zn_metrics_destroy(zn_metrics *metrics);
+/* The accuracy that the same guesses would have by luck: sum over classes of share among truths * share among guesses. An
+   accuracy below it, or below 1/classes, means wrong labels rather than a bad network. */
+ZN_API double zn_metrics_chance(const zn_metrics *metrics);
+/* The renaming of the predicted classes that fits the truth best: class k of the network should be called map[k]. Returns
+   the accuracy it would give. Exact (Kuhn 1955); at most 512 classes, else 0. */
+ZN_API double zn_metrics_permutation(const zn_metrics *metrics, int *map);
+
+/* A moving average of all parameters and running statistics: after each step average = d*average + (1-d)*value, d the
+   smaller of decay and (1 + steps)/(10 + steps), so that the start weighs little. */
+typedef struct zn_ema zn_ema; /* opaque */
+ZN_API zn_result zn_ema_create(zn_net *net, double decay, zn_ema **out_ema);
+ZN_API void zn_ema_destroy(zn_ema *ema);
+ZN_API void zn_ema_update(zn_ema *ema);
+ZN_API void zn_ema_swap(zn_ema *ema); /* the network's values become the averages, and back when called again */
+
+/* Distillation (specification section 9): a teacher in evaluation mode sees the same batch, resized where its input size
+   differs; loss += features * sum over stages of smooth L1(projection(student's map), teacher's map) + logits * mean of
+   -sum(softmax(teacher) * log_softmax(student)). */
+typedef struct zn_distill_opts {
+    double logits, features; /* weights, 0..1000; 1, 1 */
+    double clamp;            /* 0: off; else the teacher's maps are limited to [-clamp, clamp] */
+} zn_distill_opts;
+ZN_API zn_distill_opts zn_distill_opts_default(void);
+typedef struct zn_distiller zn_distiller; /* opaque */
+/* Both networks belong to one context and have the same classes; size is that of the student's input. Without equally many
+   stages in both there is no feature loss (zn_distiller_stages says 0). Its projections are stepped by `optimizer`. */
+ZN_API zn_result zn_distiller_create(zn_net *student, zn_net *teacher, int size, const zn_distill_opts *opts, zn_optimizer *optimizer,
+                                     uint64_t seed, zn_distiller **out_distiller);
+ZN_API void zn_distiller_destroy(zn_distiller *distiller); /* after the optimizer */
+ZN_API int zn_distiller_stages(const zn_distiller *distiller);
+/* The student's training-mode logits for x and the whole loss, cross entropy with target included. NULL on errors. */
+ZN_API zn_tensor *zn_distiller_loss(zn_distiller *distiller, zn_tensor *x, zn_tensor *target, zn_tensor **out_logits);
+
+/* ---- the trainer ---- */
+typedef struct zn_train_row { /* one epoch of the history */
+    int epoch;                /* from 0 */
+    double lr;                /* of its last batch */
+    double loss, top1;        /* means over its training batches, mixed and smoothed as they were */
+    double test_loss, test_top1, test_top5, test_mean_class; /* NaN where it was not evaluated */
+    double seconds;           /* wall clock of training and evaluation */
+    double waited;            /* share of the training time spent on loading */
+} zn_train_row;
+
+typedef struct zn_train_state { /* what callbacks see */
+    int epoch, epochs;           /* epoch from 0 */
+    size_t batch, batches;       /* done in this epoch, and in all */
+    double loss;                 /* of this batch */
+    double mean_loss, top1;      /* of this epoch so far */
+    double lr;
+    double images_per_second;    /* training, in this run */
+    double seconds_left;         /* estimate, evaluations included; -1 at first */
+    int evaluating;              /* 1: batch and batches count test images of the evaluation that is going on */
+    const zn_train_row *row;     /* on_epoch: the epoch that ended */
+    const zn_metrics *metrics;   /* on_epoch: its evaluation, NULL without */
+    int best;                    /* on_epoch: it is the best so far */
+} zn_train_state;
+
+typedef struct zn_train_opts {  /* defaults: of default() / rafdb(), where they differ; source: specification section 9 */
+    int epochs;                 /* 100 / 400 */
+    int batch;                  /* 64 */
+    int micro_batch;            /* 0: the whole batch at once; else gradients of parts of this size are summed up, in less memory.
+                                   Batch norm then sees the parts. */
+    double lr;                  /* after warm-up; 0: 0.1 * batch / 256 */
+    zn_schedule schedule;       /* cosine to 0, warmup 5 epochs; its lr, epochs and samples are set by the trainer */
+    zn_optimizer_opts optimizer; /* sgd */
+    zn_init init;               /* CUSTOM */
+    int keep_weights;           /* 0; 1: start from the network's weights instead of init (transfer) */
+    int freeze_backbone;        /* 0; 1: only fc_linear learns; running statistics still move */
+    uint64_t seed;              /* 1: of initialisation, order, augmentation */
+    zn_augment_opts augment;    /* none(224) / rafdb(224); its input becomes the network's */
+    double label_smoothing;     /* 0.1 */
+    double mixup;               /* 0 / 0.2 */
+    int balanced;               /* 0; affectnet: 1 */
+    double ema;                 /* 0: off; decay of the average of weights, which is what is evaluated and kept */
+    int keep_last;              /* 0: the network ends with the weights of the best epoch (highest test top-1, the first of
+                                   equals), as published numbers do; 1, or no test images: of the last */
+    int eval_batch;             /* 0: batch */
+    int eval_every;             /* 1: test after every so many epochs, and after the last */
+    zn_net *teacher;            /* NULL; distillation */
+    zn_distill_opts distill;
+    const char *checkpoint_dir; /* NULL: none. Made when it is not there (its parent must be). Holds latest.safetensors, the
+                                   whole state, and best.safetensors, a model; both are replaced atomically. */
+    double checkpoint_seconds;  /* 300: latest is written at every epoch's end and whenever it is older than this; 0: not between */
+    int resume;                 /* 0; 1: go on from latest.safetensors, where there is one, to the same bits as without a stop */
+    int (*on_batch)(const zn_train_state *state, void *user); /* not 0: stop after this batch, with a checkpoint */
+    int (*on_epoch)(const zn_train_state *state, void *user); /* the same */
+    void *user;
+} zn_train_opts;
+ZN_API zn_train_opts zn_train_opts_default(void);   /* no augmentation */
+ZN_API zn_train_opts zn_train_opts_rafdb(void);     /* the published recipe */
+ZN_API zn_train_opts zn_train_opts_affectnet(void); /* the same for AffectNet-7 and -8: its crop and erasing, balanced sampling */
+ZN_API zn_train_opts zn_train_opts_cifar(void);     /* small images: CIFAR-10's policy, 1440 epochs, 32 pixels */
+
+typedef struct zn_train_result {
+    int epochs;               /* done, those before a resume included */
+    int resumed_epoch;        /* where this run began; -1: afresh */
+    int best_epoch;           /* -1: nothing was evaluated */
+    double best_top1;
+    zn_train_row *rows;       /* one per epoch */
+    char *recipe;             /* every option that matters, the networks's and the data's identity: lines of "name value" */
+    double seconds, waited;   /* of this run: training steps, and the part of that spent on loading */
+    zn_ctx *ctx;
+} zn_train_result;
+/* Trains on the train split of train_pack, tests on the test split of test_pack (NULL: of train_pack; without images there:
+   no tests). The network takes the pack's class names when it has none of its own; otherwise classes are matched by
+   name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
+   ZN_ERROR_MISMATCH when the checkpoint to resume was made with another recipe. out_result may be NULL; it is filled
+   for ZN_OK and ZN_STOPPED, and the caller destroys it. Bit-identical for any number of threads and any rerun. */
+ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
+                              zn_train_result **out_result);
+ZN_API void zn_train_result_destroy(zn_train_result *result);
+
 /* ==================================================================================================================
    API-MODEL  model files: safetensors and PyTorch checkpoints
    ================================================================================================================== */
@@ -6817,6 +6996,7 @@ struct zn_optimizer {
     zn_optimizer_opts opts;
     zn_tensor **tensors;
     zn_real **state; /* of tensor i: slots times its count, slot after slot */
+    size_t tensor_room, state_room;
     int count;
     int64_t steps;
 };
@@ -6842,32 +7022,32 @@ static size_t zni_optimizer_slots(zn_optimizer_kind kind) { return kind == ZN_SG
 ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer) {
     int i;
     if (optimizer == NULL) return;
-    for (i = 0; optimizer->state != NULL && i < optimizer->count; ++i) zni_free(optimizer->ctx, optimizer->state[i]);
+    for (i = 0; i < optimizer->count; ++i) zni_free(optimizer->ctx, optimizer->state[i]);
     zni_free(optimizer->ctx, optimizer->state);
     zni_free(optimizer->ctx, optimizer->tensors);
     zni_free(optimizer->ctx, optimizer);
 }
+/* Adds a tensor with fresh state. */
+static zn_result zni_optimizer_adopt(zn_optimizer *o, zn_tensor *t) {
+    void *tensors = o->tensors, *state = o->state;
+    size_t count = (size_t)o->count + 1;
+    if (!zni_grow(o->ctx, &tensors, &o->tensor_room, count, sizeof(zn_tensor *))) return o->ctx->code;
+    o->tensors = (zn_tensor **)tensors;
+    if (!zni_grow(o->ctx, &state, &o->state_room, count, sizeof(zn_real *))) return o->ctx->code;
+    o->state = (zn_real **)state;
+    o->state[o->count] = ZNI_NEW_ZERO(o->ctx, zn_real, zni_size_mul(t->count, zni_optimizer_slots(o->opts.kind)));
+    if (o->state[o->count] == NULL) return o->ctx->code;
+    o->tensors[o->count++] = t;
+    return ZN_OK;
+}
 static zn_result zni_optimizer_collect(zn_optimizer *o, zn_net *net) {
     zn_tensor *t;
-    int i, count = 0;
-    if (net != NULL) count = net->count;
-    else for (t = o->ctx->tensors; t != NULL; t = t->next) count += t->trainable;
-    if (count == 0) return zni_fail(o->ctx, ZN_ERROR_ARGUMENT, "optimizer: nothing is trainable");
-    o->tensors = ZNI_NEW(o->ctx, zn_tensor *, count);
-    o->state = ZNI_NEW_ZERO(o->ctx, zn_real *, count);
-    if (o->tensors == NULL || o->state == NULL) return o->ctx->code;
-    if (net == NULL) {
-        for (t = o->ctx->tensors; t != NULL; t = t->next)
-            if (t->trainable) o->tensors[o->count++] = t;
-    } else {
-        for (i = 0; i < net->count; ++i)
-            if (net->roles[i] != ZNI_BUFFER) o->tensors[o->count++] = net->tensors[i];
-    }
-    for (i = 0; i < o->count; ++i) {
-        o->state[i] = ZNI_NEW_ZERO(o->ctx, zn_real, zni_size_mul(o->tensors[i]->count, zni_optimizer_slots(o->opts.kind)));
-        if (o->state[i] == NULL) return o->ctx->code;
-    }
-    return ZN_OK;
+    int i;
+    for (i = 0; net != NULL && i < net->count; ++i)
+        if (net->roles[i] != ZNI_BUFFER && zni_optimizer_adopt(o, net->tensors[i]) != ZN_OK) return o->ctx->code;
+    for (t = net == NULL ? o->ctx->tensors : NULL; t != NULL; t = t->next)
+        if (t->trainable && zni_optimizer_adopt(o, t) != ZN_OK) return o->ctx->code;
+    return o->count > 0 ? ZN_OK : zni_fail(o->ctx, ZN_ERROR_ARGUMENT, "optimizer: nothing is trainable");
 }
 ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimizer_opts *opts, zn_optimizer **out_optimizer) {
     zn_optimizer *o;
@@ -6951,6 +7131,1093 @@ ZN_API double zn_schedule_lr(const zn_schedule *s, double n) {
     for (i = 0; i < s->milestone_count && i < ZN_MAX_MILESTONES; ++i)
         if (s->milestones[i] < floor(n / s->samples)) lr *= s->decay;
     return lr;
+}
+
+/* ---- sampler ---- */
+/* The random stream of one purpose: everything a sample or batch draws is a function of seed, epoch and number. */
+enum { ZNI_STREAM_ORDER = 1, ZNI_STREAM_IMAGE, ZNI_STREAM_MIX };
+static zn_rng zni_train_stream(uint64_t seed, int epoch, int purpose, uint64_t number) {
+    zn_rng of_epoch = zn_rng_stream(seed, (uint64_t)epoch), of_purpose = zn_rng_stream(of_epoch.state, (uint64_t)purpose);
+    return zn_rng_stream(of_purpose.state, number);
+}
+/* Draws a class that has images, then one of its images: the same as weights of 1/count. */
+static zn_result zni_sampler_balanced(const zn_pack *pack, zn_split split, zn_rng *rng, uint32_t *order) {
+    size_t images = zn_pack_count(pack, split), i, from;
+    int classes = zn_pack_classes(pack), present = 0, k;
+    uint32_t *members = ZNI_NEW(pack->ctx, uint32_t, images);
+    size_t *begin = ZNI_NEW_ZERO(pack->ctx, size_t, (size_t)classes + 1), *fill = ZNI_NEW_ZERO(pack->ctx, size_t, classes);
+    int *labels = ZNI_NEW(pack->ctx, int, classes);
+    zn_pack_info info;
+    if (members != NULL && begin != NULL && fill != NULL && labels != NULL) {
+        for (k = 0; k < classes; ++k) {
+            begin[k + 1] = begin[k] + zn_pack_class_count(pack, split, k);
+            if (begin[k + 1] > begin[k]) labels[present++] = k;
+        }
+        for (i = 0; i < images; ++i)
+            if (zn_pack_image(pack, split, i, &info) == ZN_OK) members[begin[info.label] + fill[info.label]++] = (uint32_t)i;
+        for (i = 0; i < images; ++i) {
+            k = labels[zn_rng_below(rng, (uint64_t)present)];
+            from = begin[k];
+            order[i] = members[from + (size_t)zn_rng_below(rng, begin[k + 1] - from)];
+        }
+    }
+    zni_free(pack->ctx, members);
+    zni_free(pack->ctx, begin);
+    zni_free(pack->ctx, fill);
+    zni_free(pack->ctx, labels);
+    return pack->ctx->code;
+}
+ZN_API zn_result zn_sampler_draw(const zn_pack *pack, zn_split split, int balanced, uint64_t seed, int epoch, uint32_t *order) {
+    zn_rng rng = zni_train_stream(seed, epoch, ZNI_STREAM_ORDER, 0);
+    size_t i, images = zn_pack_count(pack, split);
+    if (pack == NULL || order == NULL) return ZN_ERROR_ARGUMENT;
+    if (pack->ctx->code != ZN_OK) return pack->ctx->code;
+    if (images == 0) return zni_fail(pack->ctx, ZN_ERROR_ARGUMENT, "%s: the split has no images", pack->path);
+    if (balanced) return zni_sampler_balanced(pack, split, &rng, order);
+    for (i = 0; i < images; ++i) order[i] = (uint32_t)i;
+    zn_rng_shuffle(&rng, order, images);
+    return ZN_OK;
+}
+
+/* ---- classes by name ---- */
+static int zni_same_name(const char *a, const char *b) {
+    for (; *a != '\0' && *b != '\0'; ++a, ++b) {
+        int x = *a >= 'A' && *a <= 'Z' ? *a + 32 : *a, y = *b >= 'A' && *b <= 'Z' ? *b + 32 : *b;
+        if (x != y) return 0;
+    }
+    return *a == *b;
+}
+static int zni_net_class_find(const zn_net *net, const char *name) {
+    int i = zni_find_name((const char *const *)net->class_names, net->opts.classes, name);
+    if (i >= 0) return i;
+    for (i = 0; i < net->opts.classes; ++i)
+        if (zni_same_name(net->class_names[i], name)) return i;
+    return -1;
+}
+ZN_API zn_result zn_class_map(const zn_net *net, const zn_pack *pack, int by_index, int *map) {
+    int i, classes = zn_pack_classes(pack);
+    if (net == NULL || pack == NULL || map == NULL) return ZN_ERROR_ARGUMENT;
+    for (i = 0; i < classes; ++i) {
+        size_t images = zn_pack_class_count(pack, ZN_SPLIT_TRAIN, i) + zn_pack_class_count(pack, ZN_SPLIT_TEST, i);
+        map[i] = !by_index ? zni_net_class_find(net, pack->class_names[i]) : i < net->opts.classes ? i : -1;
+        if (map[i] < 0 && images > 0)
+            return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%s: class %d, \"%s\", is none of the network's %d classes (\"%s\", ...)", pack->path, i,
+                            pack->class_names[i], net->opts.classes, net->class_names[0]);
+    }
+    return ZN_OK;
+}
+/* Whether its classes still have the names that zn_net_create gave them. */
+static int zni_net_unnamed(const zn_net *net) {
+    char digits[16];
+    int i;
+    for (i = 0; i < net->opts.classes; ++i) {
+        snprintf(digits, sizeof digits, "%d", i);
+        if (strcmp(net->class_names[i], digits) != 0) return 0;
+    }
+    return 1;
+}
+
+/* ---- loader ---- */
+struct zn_loader {
+    zn_ctx *ctx;
+    const zn_pack *pack;
+    zn_loader_opts opts;
+    int *class_map;
+    size_t images, rgb_bytes, scratch_bytes; /* the latter of the largest image, per thread */
+    int threads;
+    unsigned char *rgb, *scratch;
+    zn_tensor *x, *target;
+    int *labels;
+    uint32_t *numbers, *partner, *order;
+    unsigned char *results; /* zn_result of each image of a batch */
+    int order_epoch;
+};
+
+ZN_API zn_loader_opts zn_loader_opts_default(void) {
+    zn_loader_opts o;
+    memset(&o, 0, sizeof o);
+    o.split = ZN_SPLIT_TRAIN;
+    o.batch = 64;
+    o.random = 1;
+    o.seed = 1;
+    o.augment = zn_augment_opts_none(224);
+    return o;
+}
+ZN_API void zn_loader_destroy(zn_loader *loader) {
+    zn_ctx *ctx;
+    if (loader == NULL) return;
+    ctx = loader->ctx;
+    zn_tensor_destroy(loader->target);
+    zn_tensor_destroy(loader->x);
+    zni_free(ctx, loader->class_map);
+    zni_free(ctx, loader->rgb);
+    zni_free(ctx, loader->scratch);
+    zni_free(ctx, loader->labels);
+    zni_free(ctx, loader->numbers);
+    zni_free(ctx, loader->partner);
+    zni_free(ctx, loader->order);
+    zni_free(ctx, loader->results);
+    zni_free(ctx, loader);
+}
+/* Room for the largest image of the split and for what is done to it. */
+static void zni_loader_measure(zn_loader *l) {
+    zn_pack_info info;
+    size_t i, rgb, scratch;
+    int width = 0, height = 0;
+    for (i = 0; i < l->images; ++i) {
+        if (zn_pack_image(l->pack, l->opts.split, i, &info) != ZN_OK || (info.width == width && info.height == height)) continue;
+        width = info.width;
+        height = info.height;
+        rgb = (size_t)width * (size_t)height * 3;
+        scratch = l->opts.random ? zn_augment_scratch_bytes(&l->opts.augment, width, height) : zn_input_scratch_bytes(&l->opts.augment.input, width, height);
+        if (rgb > l->rgb_bytes) l->rgb_bytes = rgb;
+        if (scratch > l->scratch_bytes) l->scratch_bytes = scratch;
+    }
+    l->rgb_bytes = (l->rgb_bytes + ZNI_ALIGN - 1) / ZNI_ALIGN * ZNI_ALIGN; /* threads must not share cache lines */
+    l->scratch_bytes = zni_size_mul(zni_size_add(l->scratch_bytes, ZNI_ALIGN - 1) / ZNI_ALIGN, ZNI_ALIGN);
+}
+static zn_result zni_loader_check(const zn_pack *pack, const zn_loader_opts *o) {
+    zn_ctx *ctx = pack->ctx;
+    size_t images = zn_pack_count(pack, o->split);
+    if (ctx->code != ZN_OK) return ctx->code;
+    if (images == 0) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: the %s split has no images", pack->path, o->split == ZN_SPLIT_TRAIN ? "train" : "test");
+    if (o->batch < 1 || o->batch > 1000000) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "loader: a batch of %d images cannot be", o->batch);
+    if (o->random && (size_t)o->batch > images) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: a batch of %d is more than the %lu images there are", pack->path, o->batch, (unsigned long)images);
+    if (!(o->label_smoothing >= 0.0 && o->label_smoothing <= 1.0) || !(o->mixup >= 0.0 && o->mixup <= 100.0))
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "loader: label_smoothing %g must be in 0..1, mixup %g in 0..100", o->label_smoothing, o->mixup);
+    if (o->class_map != NULL && (o->classes < 1 || o->classes > ZN_MAX_CLASSES)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "loader: a class map onto %d classes", o->classes);
+    return zn_augment_check(ctx, &o->augment);
+}
+static zn_result zni_loader_build(zn_loader *l) {
+    int size = l->opts.augment.input.size, i;
+    size_t batch = (size_t)l->opts.batch;
+    l->class_map = ZNI_NEW(l->ctx, int, l->pack->classes);
+    for (i = 0; l->class_map != NULL && i < l->pack->classes; ++i) {
+        l->class_map[i] = l->opts.class_map != NULL ? l->opts.class_map[i] : i;
+        if (l->class_map[i] >= l->opts.classes || (l->class_map[i] < 0 && zn_pack_class_count(l->pack, l->opts.split, i) > 0))
+            return zni_fail(l->ctx, ZN_ERROR_ARGUMENT, "loader: the class map has no class for \"%s\"", l->pack->class_names[i]);
+    }
+    zni_loader_measure(l);
+    l->threads = zni_max_threads();
+    l->rgb = ZNI_NEW(l->ctx, unsigned char, zni_size_mul(l->rgb_bytes, (size_t)l->threads));
+    l->scratch = ZNI_NEW(l->ctx, unsigned char, zni_size_mul(l->scratch_bytes, (size_t)l->threads));
+    l->x = zn_tensor_create(l->ctx, zn_shape4(l->opts.batch, 3, size, size));
+    l->target = zn_tensor_create(l->ctx, zn_shape2(l->opts.batch, l->opts.classes));
+    l->labels = ZNI_NEW(l->ctx, int, batch);
+    l->numbers = ZNI_NEW(l->ctx, uint32_t, batch);
+    l->partner = ZNI_NEW(l->ctx, uint32_t, batch);
+    l->results = ZNI_NEW(l->ctx, unsigned char, batch);
+    l->order = ZNI_NEW(l->ctx, uint32_t, l->images);
+    l->order_epoch = -1;
+    return l->ctx->code;
+}
+ZN_API zn_result zn_loader_create(const zn_pack *pack, const zn_loader_opts *opts, zn_loader **out_loader) {
+    zn_loader_opts o = opts != NULL ? *opts : zn_loader_opts_default();
+    zn_loader *l;
+    if (out_loader != NULL) *out_loader = NULL;
+    if (pack == NULL || out_loader == NULL) return ZN_ERROR_ARGUMENT;
+    if (o.class_map == NULL) o.classes = pack->classes;
+    if (zni_loader_check(pack, &o) != ZN_OK) return pack->ctx->code;
+    l = ZNI_NEW_ZERO(pack->ctx, zn_loader, 1);
+    if (l == NULL) return pack->ctx->code;
+    l->ctx = pack->ctx;
+    l->pack = pack;
+    l->opts = o;
+    l->images = zn_pack_count(pack, o.split);
+    if ((size_t)o.batch > l->images) l->opts.batch = (int)l->images; /* only where the last batch may be partial */
+    if (zni_loader_build(l) == ZN_OK) {
+        l->opts.class_map = NULL;
+        *out_loader = l;
+        return ZN_OK;
+    }
+    zn_loader_destroy(l);
+    return pack->ctx->code;
+}
+ZN_API size_t zn_loader_batches(const zn_loader *loader) {
+    size_t batch;
+    if (loader == NULL) return 0;
+    batch = (size_t)loader->opts.batch;
+    return loader->opts.random ? loader->images / batch : (loader->images + batch - 1) / batch;
+}
+/* Image number `position` of the epoch into place `slot` of the batch. Any thread. */
+static zn_result zni_loader_image(zn_loader *l, int epoch, size_t position, int slot, int thread) {
+    unsigned char *rgb = l->rgb + (size_t)thread * l->rgb_bytes, *scratch = l->scratch + (size_t)thread * l->scratch_bytes;
+    zn_real *x = l->x->data + (size_t)slot * (l->x->count / (size_t)l->opts.batch);
+    zn_pack_info info;
+    zn_rng rng = zni_train_stream(l->opts.seed, epoch, ZNI_STREAM_IMAGE, position);
+    zn_result result = zn_pack_image(l->pack, l->opts.split, l->numbers[slot], &info);
+    if (result == ZN_OK) result = zn_pack_rgb(l->pack, l->opts.split, l->numbers[slot], rgb);
+    if (result != ZN_OK) return result;
+    l->labels[slot] = l->class_map[info.label];
+    if (!l->opts.random) return zn_input_apply(&l->opts.augment.input, rgb, info.width, info.height, 0, 0, info.width, info.height, scratch, x);
+    return zn_augment(&l->opts.augment, &rng, rgb, info.width, info.height, scratch, x);
+}
+static zn_result zni_loader_blame(zn_loader *l, int count) { /* words for the first image that failed */
+    zn_pack_info info;
+    int i;
+    if (zn_pack_check(l->pack) != ZN_OK) return l->ctx->code;
+    for (i = 0; i < count; ++i) {
+        if (l->results[i] == ZN_OK || zn_pack_image(l->pack, l->opts.split, l->numbers[i], &info) != ZN_OK) continue;
+        return zni_fail(l->ctx, (zn_result)l->results[i], "%s: cannot read image %lu, %s: %s", l->pack->path, (unsigned long)l->numbers[i], info.source,
+                        l->results[i] == ZN_ERROR_UNSUPPORTED ? "it is an image file, and the pack has no decoder" : zn_result_text((zn_result)l->results[i]));
+    }
+    return ZN_OK;
+}
+/* The first `count` rows of t (its slowest size), whose memory they share, on the tape. */
+static zn_tensor *zni_rows(zn_tensor *t, int begin, int count) {
+    zn_tensor *rows;
+    zn_shape shape = t->shape;
+    shape.n[0] = count;
+    rows = zni_tensor_header(t->ctx, shape);
+    if (rows == NULL) return NULL;
+    rows->borrowed = 1;
+    rows->data = t->data + t->count / (size_t)t->shape.n[0] * (size_t)begin;
+    rows->next = t->ctx->tape;
+    t->ctx->tape = rows;
+    return rows;
+}
+static zn_result zni_loader_fill(zn_loader *l, int epoch, size_t first, int count) {
+    int i, bad = 0;
+    for (i = 0; i < count; ++i) l->numbers[i] = l->opts.random ? l->order[first + (size_t)i] : (uint32_t)(first + (size_t)i);
+    ZNI_OMP(parallel for schedule(dynamic, 1) num_threads(l->threads) reduction(| : bad))
+    for (i = 0; i < count; ++i) {
+        l->results[i] = (unsigned char)zni_loader_image(l, epoch, first + (size_t)i, i, zni_thread());
+        bad |= l->results[i] != ZN_OK;
+    }
+    return bad ? zni_loader_blame(l, count) : ZN_OK;
+}
+ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch) {
+    size_t batch, first, left;
+    int count;
+    if (loader == NULL || out_batch == NULL || index >= zn_loader_batches(loader) || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (loader->ctx->code != ZN_OK) return loader->ctx->code;
+    batch = (size_t)loader->opts.batch;
+    first = index * batch;
+    left = loader->images - first;
+    count = left < batch ? (int)left : loader->opts.batch;
+    if (loader->opts.random && loader->order_epoch != epoch) {
+        if (zn_sampler_draw(loader->pack, loader->opts.split, loader->opts.balanced, loader->opts.seed, epoch, loader->order) != ZN_OK) return loader->ctx->code;
+        loader->order_epoch = epoch;
+    }
+    if (zni_loader_fill(loader, epoch, first, count) != ZN_OK) return loader->ctx->code;
+    zn_smooth_targets(loader->labels, count, loader->opts.classes, loader->opts.random ? loader->opts.label_smoothing : 0.0, loader->target->data);
+    out_batch->share = 1.0;
+    if (loader->opts.random) {
+        zn_rng rng = zni_train_stream(loader->opts.seed, epoch, ZNI_STREAM_MIX, index);
+        out_batch->share = zn_mixup(&rng, loader->opts.mixup, count, loader->x->data, loader->x->count / batch, loader->target->data, loader->opts.classes, loader->partner);
+    }
+    out_batch->x = count == loader->opts.batch ? loader->x : zni_rows(loader->x, 0, count);
+    out_batch->target = count == loader->opts.batch ? loader->target : zni_rows(loader->target, 0, count);
+    out_batch->labels = loader->labels;
+    out_batch->images = loader->numbers;
+    out_batch->count = count;
+    return loader->ctx->code;
+}
+
+/* ---- evaluation ---- */
+ZN_API zn_evaluate_opts zn_evaluate_opts_default(void) {
+    zn_evaluate_opts o;
+    memset(&o, 0, sizeof o);
+    o.split = ZN_SPLIT_TEST;
+    o.batch = 64;
+    return o;
+}
+ZN_API void zn_metrics_destroy(zn_metrics *metrics) {
+    zn_ctx *ctx;
+    if (metrics == NULL) return;
+    ctx = metrics->ctx;
+    zni_free(ctx, metrics->recall);
+    zni_free(ctx, metrics->confusion);
+    zni_free(ctx, metrics->predicted);
+    zni_free(ctx, metrics->truth);
+    zni_free(ctx, metrics->confidence);
+    zni_free(ctx, metrics);
+}
+static zn_metrics *zni_metrics_create(zn_ctx *ctx, int classes, size_t images) {
+    zn_metrics *m = ZNI_NEW_ZERO(ctx, zn_metrics, 1);
+    if (m == NULL) return NULL;
+    m->ctx = ctx;
+    m->classes = classes;
+    m->recall = ZNI_NEW_ZERO(ctx, double, classes);
+    m->confusion = ZNI_NEW_ZERO(ctx, size_t, zni_size_mul((size_t)classes, (size_t)classes));
+    m->predicted = ZNI_NEW(ctx, int, images);
+    m->truth = ZNI_NEW(ctx, int, images);
+    m->confidence = ZNI_NEW(ctx, float, images);
+    if (ctx->code == ZN_OK) return m;
+    zn_metrics_destroy(m);
+    return NULL;
+}
+static int zni_argmax(const zn_real *v, int count) {
+    int i, best = 0;
+    for (i = 1; i < count; ++i)
+        if (v[i] > v[best]) best = i;
+    return best;
+}
+/* Adds one image; 0 when a logit is not finite. */
+static int zni_metrics_add(zn_metrics *m, const zn_real *logits, int truth) {
+    int k, best = zni_argmax(logits, m->classes), rank = 0;
+    double sum = 0.0;
+    for (k = 0; k < m->classes; ++k) {
+        if (!isfinite((double)logits[k])) return 0;
+        sum += exp((double)logits[k] - (double)logits[best]);
+        rank += logits[k] > logits[truth] || (k < truth && !(logits[k] < logits[truth]));
+    }
+    m->loss += log(sum) - ((double)logits[truth] - (double)logits[best]);
+    m->top1 += rank < 1;
+    m->top5 += rank < 5;
+    ++m->confusion[(size_t)truth * (size_t)m->classes + (size_t)best];
+    m->predicted[m->images] = best;
+    m->truth[m->images] = truth;
+    m->confidence[m->images++] = (float)(1.0 / sum);
+    return 1;
+}
+static void zni_metrics_finish(zn_metrics *m) {
+    int i, k, present = 0;
+    for (i = 0; i < m->classes; ++i) {
+        size_t *row = m->confusion + (size_t)i * (size_t)m->classes, total = 0;
+        for (k = 0; k < m->classes; ++k) total += row[k];
+        if (total == 0) continue;
+        m->recall[i] = (double)row[i] / (double)total;
+        m->mean_class += m->recall[i];
+        ++present;
+    }
+    m->mean_class /= present;
+    m->loss /= (double)m->images;
+    m->top1 /= (double)m->images;
+    m->top5 /= (double)m->images;
+}
+static zn_result zni_evaluate_batches(zn_net *net, zn_loader *loader, const zn_evaluate_opts *o, zn_metrics *m) {
+    size_t index, batches = zn_loader_batches(loader);
+    zn_batch batch;
+    int i;
+    for (index = 0; index < batches; ++index) {
+        zn_tensor *logits;
+        if (zn_loader_load(loader, 0, index, &batch) != ZN_OK) return net->ctx->code;
+        logits = zn_net_forward(net, batch.x, 0);
+        if (logits == NULL) return net->ctx->code;
+        for (i = 0; i < batch.count; ++i)
+            if (!zni_metrics_add(m, logits->data + i * m->classes, batch.labels[i]))
+                return zni_fail(net->ctx, ZN_ERROR_NUMBER, "evaluation: the network's output for image %lu is not finite", (unsigned long)batch.images[i]);
+        zn_tape_clear(net->ctx);
+        if (o->on_batch != NULL && o->on_batch(m->images, loader->images, o->user) != 0) return ZN_STOPPED;
+    }
+    zni_metrics_finish(m);
+    return ZN_OK;
+}
+ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate_opts *opts, zn_metrics **out_metrics) {
+    zn_evaluate_opts o = opts != NULL ? *opts : zn_evaluate_opts_default();
+    zn_loader_opts load = zn_loader_opts_default();
+    zn_loader *loader = NULL;
+    zn_metrics *m;
+    zn_result result;
+    int *map;
+    if (out_metrics != NULL) *out_metrics = NULL;
+    if (net == NULL || pack == NULL || out_metrics == NULL || net->ctx != pack->ctx) return ZN_ERROR_ARGUMENT;
+    load.split = o.split;
+    load.batch = o.batch;
+    load.random = 0;
+    load.augment = zn_augment_opts_none(1);
+    load.augment.input = o.input != NULL ? *o.input : net->input;
+    load.class_map = map = ZNI_NEW(net->ctx, int, pack->classes);
+    load.classes = net->opts.classes;
+    if (map == NULL || zn_class_map(net, pack, o.by_index, map) != ZN_OK || zn_loader_create(pack, &load, &loader) != ZN_OK) {
+        zni_free(net->ctx, map);
+        return net->ctx->code;
+    }
+    m = zni_metrics_create(net->ctx, net->opts.classes, loader->images);
+    zn_no_grad_begin(net->ctx);
+    result = m != NULL ? zni_evaluate_batches(net, loader, &o, m) : net->ctx->code;
+    zn_no_grad_end(net->ctx);
+    zn_tape_clear(net->ctx);
+    zn_loader_destroy(loader);
+    zni_free(net->ctx, map);
+    if (result == ZN_OK) *out_metrics = m;
+    else zn_metrics_destroy(m);
+    return result;
+}
+ZN_API double zn_metrics_chance(const zn_metrics *metrics) {
+    double chance = 0.0, total;
+    int i, k, classes;
+    if (metrics == NULL) return 0.0;
+    classes = metrics->classes;
+    total = (double)metrics->images;
+    for (i = 0; i < classes; ++i) {
+        double truths = 0.0, guesses = 0.0;
+        for (k = 0; k < classes; ++k) {
+            truths += (double)metrics->confusion[i * classes + k];
+            guesses += (double)metrics->confusion[k * classes + i];
+        }
+        chance += truths / total * (guesses / total);
+    }
+    return chance;
+}
+/* The assignment problem by shortest augmenting paths with potentials u, v; rows are predicted classes, columns truths, the
+   cost of a pair the number of images it explains, negated. Index 0 stands for "none". */
+static double zni_assign(const zn_metrics *m, int *map, double *u, double *v, double *least, int *row_of, int *way, char *done) {
+    int n = m->classes, i, j;
+    double hits = 0.0;
+    for (i = 1; i <= n; ++i) {
+        int column = 0;
+        row_of[0] = i;
+        for (j = 0; j <= n; ++j) {
+            least[j] = 1e300;
+            done[j] = 0;
+        }
+        do {
+            int row = row_of[column], next = 0;
+            double delta = 1e300;
+            done[column] = 1;
+            for (j = 1; j <= n; ++j) {
+                double cost;
+                if (done[j]) continue;
+                cost = -(double)m->confusion[(j - 1) * n + row - 1] - u[row] - v[j];
+                if (cost < least[j]) {
+                    least[j] = cost;
+                    way[j] = column;
+                }
+                if (least[j] < delta) {
+                    delta = least[j];
+                    next = j;
+                }
+            }
+            for (j = 0; j <= n; ++j) {
+                if (done[j]) {
+                    u[row_of[j]] += delta;
+                    v[j] -= delta;
+                } else least[j] -= delta;
+            }
+            column = next;
+        } while (row_of[column] != 0);
+        for (; column != 0; column = way[column]) row_of[column] = row_of[way[column]];
+    }
+    for (j = 1; j <= n; ++j) {
+        map[row_of[j] - 1] = j - 1;
+        hits += (double)m->confusion[(j - 1) * n + row_of[j] - 1];
+    }
+    return hits / (double)m->images;
+}
+ZN_API double zn_metrics_permutation(const zn_metrics *metrics, int *map) {
+    size_t n = metrics != NULL ? (size_t)metrics->classes + 1 : 0;
+    double *reals, share = 0.0;
+    int *ints;
+    char *done;
+    if (metrics == NULL || map == NULL || n > 513) return 0.0;
+    reals = ZNI_NEW_ZERO(metrics->ctx, double, 3 * n);
+    ints = ZNI_NEW_ZERO(metrics->ctx, int, 2 * n);
+    done = ZNI_NEW(metrics->ctx, char, n);
+    if (reals != NULL && ints != NULL && done != NULL) share = zni_assign(metrics, map, reals, reals + n, reals + 2 * n, ints, ints + n, done);
+    zni_free(metrics->ctx, reals);
+    zni_free(metrics->ctx, ints);
+    zni_free(metrics->ctx, done);
+    return share;
+}
+
+/* ---- averages of weights ---- */
+struct zn_ema {
+    zn_net *net;
+    double decay;
+    int64_t steps;
+    zn_real *values; /* a second block like the network's */
+};
+static size_t zni_net_value_count(const zn_net *net) { return zni_buffer_bytes(net->values) / sizeof(zn_real); }
+ZN_API zn_result zn_ema_create(zn_net *net, double decay, zn_ema **out_ema) {
+    zn_ema *e;
+    if (out_ema != NULL) *out_ema = NULL;
+    if (net == NULL || out_ema == NULL) return ZN_ERROR_ARGUMENT;
+    if (!(decay > 0.0 && decay < 1.0)) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "average of weights: the decay %g must be above 0 and below 1", decay);
+    e = ZNI_NEW_ZERO(net->ctx, zn_ema, 1);
+    if (e == NULL) return net->ctx->code;
+    e->net = net;
+    e->decay = decay;
+    e->values = ZNI_NEW(net->ctx, zn_real, zni_net_value_count(net));
+    if (e->values == NULL) {
+        zni_free(net->ctx, e);
+        return net->ctx->code;
+    }
+    memcpy(e->values, net->values, zni_buffer_bytes(net->values));
+    *out_ema = e;
+    return ZN_OK;
+}
+ZN_API void zn_ema_destroy(zn_ema *ema) {
+    if (ema == NULL) return;
+    zni_free(ema->net->ctx, ema->values);
+    zni_free(ema->net->ctx, ema);
+}
+ZN_API void zn_ema_update(zn_ema *ema) {
+    size_t i, count;
+    double start, keep;
+    if (ema == NULL) return;
+    ++ema->steps;
+    start = (1.0 + (double)ema->steps) / (10.0 + (double)ema->steps);
+    keep = start < ema->decay ? start : ema->decay;
+    count = zni_net_value_count(ema->net);
+    for (i = 0; i < count; ++i) ema->values[i] += (zn_real)(1.0 - keep) * (ema->net->values[i] - ema->values[i]);
+}
+ZN_API void zn_ema_swap(zn_ema *ema) {
+    size_t i, count;
+    if (ema == NULL) return;
+    count = zni_net_value_count(ema->net);
+    for (i = 0; i < count; ++i) {
+        zn_real t = ema->values[i];
+        ema->values[i] = ema->net->values[i];
+        ema->net->values[i] = t;
+    }
+}
+
+/* ---- distillation ---- */
+#define ZNI_MAX_STAGES 8
+typedef struct zni_stage_maps { /* what one pass met: the first top-level block that shrinks the input 16, 32, ... times */
+    int input, shrink, count;
+    zn_tensor *maps[ZNI_MAX_STAGES];
+    zn_distiller *learner; /* the student's pass adds to its loss; NULL in the teacher's, whose maps are copied */
+} zni_stage_maps;
+struct zn_distiller {
+    zn_ctx *ctx;
+    zn_net *student, *teacher;
+    zn_distill_opts opts;
+    int stages;
+    zn_tensor *weight[ZNI_MAX_STAGES], *bias[ZNI_MAX_STAGES];
+    zni_stage_maps taught; /* the teacher's maps of the current batch */
+    zn_tensor *loss;   /* sum over the stages of the current batch, NULL before the first */
+};
+
+/* x N C H W resized bilinearly to h x w (pixel centres at half numbers, as PyTorch does it), without a gradient. */
+static zn_tensor *zni_resize_map(zn_tensor *x, int h, int w) {
+    zn_tensor *y;
+    int plane, planes, ih, iw;
+    if (x == NULL) return NULL;
+    ih = x->shape.n[2];
+    iw = x->shape.n[3];
+    planes = x->shape.n[0] * x->shape.n[1];
+    y = zni_result_new(x->ctx, -1, zn_shape4(x->shape.n[0], x->shape.n[1], h, w), 0, NULL);
+    if (y == NULL) return NULL;
+    ZNI_OMP(parallel for)
+    for (plane = 0; plane < planes; ++plane) {
+        const zn_real *from = x->data + (size_t)plane * (size_t)ih * (size_t)iw;
+        zn_real *to = y->data + (size_t)plane * (size_t)h * (size_t)w;
+        int i, j;
+        for (i = 0; i < h; ++i) {
+            double v = (i + 0.5) * ih / h - 0.5, fv;
+            int top = v > 0.0 ? (int)v : 0, bottom = top + 1 < ih ? top + 1 : ih - 1;
+            fv = v > 0.0 ? v - top : 0.0;
+            for (j = 0; j < w; ++j) {
+                double u = (j + 0.5) * iw / w - 0.5, fu, a, b;
+                int left = u > 0.0 ? (int)u : 0, right = left + 1 < iw ? left + 1 : iw - 1;
+                fu = u > 0.0 ? u - left : 0.0;
+                a = (double)from[top * iw + left] * (1.0 - fu) + (double)from[top * iw + right] * fu;
+                b = (double)from[bottom * iw + left] * (1.0 - fu) + (double)from[bottom * iw + right] * fu;
+                to[i * w + j] = (zn_real)(a * (1.0 - fv) + b * fv);
+            }
+        }
+    }
+    return y;
+}
+/* The teacher's map for stage k, as large as y and clamped. */
+static zn_tensor *zni_taught_map(zn_distiller *d, int k, const zn_tensor *y) {
+    zn_tensor *map = d->taught.maps[k];
+    zn_real limit = (zn_real)d->opts.clamp;
+    size_t i;
+    if (map != NULL && (map->shape.n[2] != y->shape.n[2] || map->shape.n[3] != y->shape.n[3])) map = zni_resize_map(map, y->shape.n[2], y->shape.n[3]);
+    for (i = 0; map != NULL && limit > 0 && i < map->count; ++i) map->data[i] = map->data[i] > limit ? limit : map->data[i] < -limit ? -limit : map->data[i];
+    return map;
+}
+static void zni_stages_tap(void *user, const zni_layer *layer, zn_tensor *x, zn_tensor *y) {
+    zni_stage_maps *s = (zni_stage_maps *)user;
+    zn_distiller *d = s->learner;
+    int k = s->count;
+    (void)x;
+    if (layer->parent >= 0 || y->shape.dims != 4 || k == ZNI_MAX_STAGES || (2 * s->input + y->shape.n[2]) / (2 * y->shape.n[2]) != s->shrink) return;
+    s->shrink *= 2;
+    ++s->count;
+    if (d == NULL) s->maps[k] = zni_resize_map(y, y->shape.n[2], y->shape.n[3]); /* a copy: the pass drops its own maps */
+    else if (k < d->stages) {
+        zn_tensor *loss = zn_smooth_l1(d->ctx, zn_conv2d(d->ctx, y, d->weight[k], d->bias[k], 1, 0, 1), zni_taught_map(d, k, y), 1.0);
+        d->loss = d->loss == NULL ? loss : zn_add(d->ctx, d->loss, loss);
+    }
+}
+/* One pass that collects stages; returns the logits. */
+static zn_tensor *zni_stages_pass(zni_stage_maps *s, zn_net *net, zn_tensor *x, int training, zn_distiller *learner) {
+    zni_walk w = zni_walk_of(net, training);
+    memset(s, 0, sizeof *s);
+    s->input = x->shape.n[2];
+    s->shrink = 16;
+    s->learner = learner;
+    w.tap = zni_stages_tap;
+    w.user = s;
+    return zni_net_head(&w, zni_net_walk(&w, x));
+}
+ZN_API zn_distill_opts zn_distill_opts_default(void) {
+    zn_distill_opts o;
+    o.logits = o.features = 1.0;
+    o.clamp = 0.0;
+    return o;
+}
+ZN_API void zn_distiller_destroy(zn_distiller *distiller) {
+    int k;
+    if (distiller == NULL) return;
+    for (k = 0; k < ZNI_MAX_STAGES; ++k) {
+        zn_tensor_destroy(distiller->weight[k]);
+        zn_tensor_destroy(distiller->bias[k]);
+    }
+    zni_free(distiller->ctx, distiller);
+}
+ZN_API int zn_distiller_stages(const zn_distiller *distiller) { return distiller != NULL ? distiller->stages : 0; }
+/* Stages and their channels, found by a pass of one blank picture. */
+static zn_result zni_distiller_probe(zn_net *net, int size, zni_stage_maps *stages, int *channels) {
+    zn_tensor *x = zn_tensor_create(net->ctx, zn_shape4(1, 3, size, size));
+    int k;
+    if (x == NULL) return net->ctx->code;
+    zn_no_grad_begin(net->ctx);
+    zni_stages_pass(stages, net, x, 0, NULL);
+    for (k = 0; net->ctx->code == ZN_OK && k < stages->count; ++k) channels[k] = stages->maps[k]->shape.n[1];
+    zn_no_grad_end(net->ctx);
+    zn_tape_clear(net->ctx);
+    zn_tensor_destroy(x);
+    return net->ctx->code;
+}
+static zn_result zni_distiller_build(zn_distiller *d, int size, zn_optimizer *optimizer, uint64_t seed) {
+    zni_stage_maps student, teacher;
+    int from[ZNI_MAX_STAGES], to[ZNI_MAX_STAGES], k;
+    if (zni_distiller_probe(d->student, size, &student, from) != ZN_OK || zni_distiller_probe(d->teacher, d->teacher->input.size, &teacher, to) != ZN_OK) return d->ctx->code;
+    d->stages = student.count == teacher.count && d->opts.features > 0.0 ? student.count : 0;
+    for (k = 0; k < d->stages; ++k) {
+        zn_rng rng = zn_rng_stream(seed, (uint64_t)k);
+        size_t i;
+        d->weight[k] = zn_param_zeros(d->ctx, zn_shape4(to[k], from[k], 1, 1));
+        d->bias[k] = zn_param_zeros(d->ctx, zn_shape1(to[k]));
+        if (d->weight[k] == NULL || d->bias[k] == NULL) return d->ctx->code;
+        for (i = 0; i < d->weight[k]->count; ++i) d->weight[k]->data[i] = (zn_real)(1e-3 * zn_rng_normal(&rng));
+        if (zni_optimizer_adopt(optimizer, d->weight[k]) != ZN_OK || zni_optimizer_adopt(optimizer, d->bias[k]) != ZN_OK) return d->ctx->code;
+    }
+    return ZN_OK;
+}
+ZN_API zn_result zn_distiller_create(zn_net *student, zn_net *teacher, int size, const zn_distill_opts *opts, zn_optimizer *optimizer, uint64_t seed,
+                                     zn_distiller **out_distiller) {
+    zn_distill_opts o = opts != NULL ? *opts : zn_distill_opts_default();
+    zn_distiller *d;
+    if (out_distiller != NULL) *out_distiller = NULL;
+    if (student == NULL || teacher == NULL || optimizer == NULL || out_distiller == NULL) return ZN_ERROR_ARGUMENT;
+    if (student->ctx != teacher->ctx || student == teacher) return zni_fail(student->ctx, ZN_ERROR_ARGUMENT, "distillation: teacher and student must be two networks of one context");
+    if (student->opts.classes != teacher->opts.classes)
+        return zni_fail(student->ctx, ZN_ERROR_MISMATCH, "distillation: the teacher has %d classes, the student %d", teacher->opts.classes, student->opts.classes);
+    if (!(o.logits >= 0.0 && o.logits <= 1000.0) || !(o.features >= 0.0 && o.features <= 1000.0) || !(o.clamp >= 0.0 && isfinite(o.clamp)))
+        return zni_fail(student->ctx, ZN_ERROR_ARGUMENT, "distillation: weights %g, %g must be in 0..1000, clamp %g not negative", o.logits, o.features, o.clamp);
+    d = ZNI_NEW_ZERO(student->ctx, zn_distiller, 1);
+    if (d == NULL) return student->ctx->code;
+    d->ctx = student->ctx;
+    d->student = student;
+    d->teacher = teacher;
+    d->opts = o;
+    if (zni_distiller_build(d, size, optimizer, seed) == ZN_OK) {
+        *out_distiller = d;
+        return ZN_OK;
+    }
+    zn_distiller_destroy(d);
+    return student->ctx->code;
+}
+ZN_API zn_tensor *zn_distiller_loss(zn_distiller *distiller, zn_tensor *x, zn_tensor *target, zn_tensor **out_logits) {
+    zn_distiller *d = distiller;
+    zni_stage_maps learned;
+    zn_tensor *soft, *logits, *loss;
+    int size;
+    if (d == NULL || x == NULL || out_logits == NULL) return NULL;
+    size = d->teacher->input.size;
+    zn_no_grad_begin(d->ctx);
+    soft = zn_softmax(d->ctx, zni_stages_pass(&d->taught, d->teacher, x->shape.n[2] == size ? x : zni_resize_map(x, size, size), 0, NULL));
+    zn_no_grad_end(d->ctx);
+    d->loss = NULL;
+    if (soft == NULL) return NULL;
+    *out_logits = logits = zni_stages_pass(&learned, d->student, x, 1, d);
+    loss = zn_cross_entropy(d->ctx, logits, target);
+    if (d->opts.logits > 0.0) loss = zn_add(d->ctx, loss, zn_scale(d->ctx, zn_cross_entropy(d->ctx, logits, soft), d->opts.logits));
+    if (d->loss != NULL) loss = zn_add(d->ctx, loss, zn_scale(d->ctx, d->loss, d->opts.features));
+    return loss;
+}
+
+/* ---- the trainer's options ---- */
+static const struct { /* name, kind (int or double; a capital: the result does not depend on it), place, bounds: what is checked, and what the recipe says */
+    const char *name;
+    char kind;
+    size_t offset;
+    double low, high;
+} zni_train_fields[] = {
+#define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_train_opts, name), low, high}
+    ZNI_FIELD(epochs, 'i', 1, 100000), ZNI_FIELD(batch, 'i', 1, 1000000), ZNI_FIELD(micro_batch, 'i', 0, 1000000), ZNI_FIELD(lr, 'd', 0, 1e6),
+    ZNI_FIELD(schedule.target, 'd', 0, 1e6), ZNI_FIELD(schedule.warmup, 'd', 0, 100000), ZNI_FIELD(schedule.decay, 'd', 0, 1e6),
+    ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_FIELD(optimizer.momentum, 'd', 0, 1), ZNI_FIELD(optimizer.nesterov, 'i', 0, 1),
+    ZNI_FIELD(optimizer.weight_decay, 'd', 0, 1e6), ZNI_FIELD(optimizer.clip, 'd', 0, 1e30), ZNI_FIELD(optimizer.beta1, 'd', 0, 1),
+    ZNI_FIELD(optimizer.beta2, 'd', 0, 1), ZNI_FIELD(optimizer.alpha, 'd', 0, 1), ZNI_FIELD(optimizer.rho, 'd', 0, 1), ZNI_FIELD(optimizer.eps, 'd', 0, 1),
+    ZNI_FIELD(keep_weights, 'i', 0, 1), ZNI_FIELD(freeze_backbone, 'i', 0, 1), ZNI_FIELD(label_smoothing, 'd', 0, 1), ZNI_FIELD(mixup, 'd', 0, 100),
+    ZNI_FIELD(balanced, 'i', 0, 1), ZNI_FIELD(ema, 'd', 0, 0.9999999), ZNI_FIELD(keep_last, 'i', 0, 1), ZNI_FIELD(eval_batch, 'I', 0, 1000000),
+    ZNI_FIELD(eval_every, 'i', 1, 100000), ZNI_FIELD(distill.logits, 'd', 0, 1000), ZNI_FIELD(distill.features, 'd', 0, 1000), ZNI_FIELD(distill.clamp, 'd', 0, 1e30),
+    ZNI_FIELD(checkpoint_seconds, 'D', 0, 1e9), ZNI_FIELD(augment.input.size, 'i', 1, ZN_MAX_INPUT_SIZE), ZNI_FIELD(augment.input.resize, 'i', 0, 2 * ZN_MAX_INPUT_SIZE),
+    ZNI_FIELD(augment.input.bgr, 'i', 0, 1), ZNI_FIELD(augment.crop_resize, 'i', 0, 2 * ZN_MAX_INPUT_SIZE), ZNI_FIELD(augment.crop_padding, 'i', 0, ZN_MAX_INPUT_SIZE),
+    ZNI_FIELD(augment.crop_area[0], 'd', 0, 1), ZNI_FIELD(augment.crop_area[1], 'd', 0, 1), ZNI_FIELD(augment.crop_ratio[0], 'd', 0, 10),
+    ZNI_FIELD(augment.crop_ratio[1], 'd', 0, 10), ZNI_FIELD(augment.flip, 'd', 0, 1), ZNI_FIELD(augment.jitter, 'd', 0, 1), ZNI_FIELD(augment.lighting, 'd', 0, 1),
+    ZNI_FIELD(augment.erase, 'd', 0, 1), ZNI_FIELD(augment.erase_area[0], 'd', 0, 1), ZNI_FIELD(augment.erase_area[1], 'd', 0, 1),
+    ZNI_FIELD(augment.erase_ratio[0], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio[1], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio_log, 'i', 0, 1)};
+#undef ZNI_FIELD
+#define ZNI_TRAIN_FIELDS (sizeof zni_train_fields / sizeof zni_train_fields[0])
+
+static double zni_train_field(const zn_train_opts *o, size_t index) {
+    union { const zn_train_opts *opts; const char *bytes; } at;
+    int whole;
+    double real;
+    at.opts = o;
+    if (zni_train_fields[index].kind == 'i' || zni_train_fields[index].kind == 'I') {
+        memcpy(&whole, at.bytes + zni_train_fields[index].offset, sizeof whole);
+        return whole;
+    }
+    memcpy(&real, at.bytes + zni_train_fields[index].offset, sizeof real);
+    return real;
+}
+ZN_API zn_train_opts zn_train_opts_default(void) {
+    zn_train_opts o;
+    memset(&o, 0, sizeof o);
+    o.epochs = 100;
+    o.batch = 64;
+    o.schedule.kind = ZN_SCHEDULE_COSINE;
+    o.schedule.warmup = 5.0;
+    o.schedule.decay = 0.1;
+    o.optimizer = zn_optimizer_opts_default(ZN_SGD);
+    o.init = ZN_INIT_CUSTOM;
+    o.seed = 1;
+    o.augment = zn_augment_opts_none(224);
+    o.label_smoothing = 0.1;
+    o.eval_every = 1;
+    o.distill = zn_distill_opts_default();
+    o.checkpoint_seconds = 300.0;
+    return o;
+}
+ZN_API zn_train_opts zn_train_opts_rafdb(void) {
+    zn_train_opts o = zn_train_opts_default();
+    o.epochs = 400;
+    o.augment = zn_augment_opts_rafdb(224);
+    o.mixup = 0.2;
+    return o;
+}
+ZN_API zn_train_opts zn_train_opts_affectnet(void) {
+    zn_train_opts o = zn_train_opts_rafdb();
+    o.augment = zn_augment_opts_affectnet(224);
+    o.balanced = 1;
+    return o;
+}
+ZN_API zn_train_opts zn_train_opts_cifar(void) {
+    zn_train_opts o = zn_train_opts_rafdb();
+    o.epochs = 1440;
+    o.augment = zn_augment_opts_cifar(32);
+    return o;
+}
+static zn_result zni_train_check(zn_ctx *ctx, const zn_train_opts *o) {
+    size_t i;
+    for (i = 0; i < ZNI_TRAIN_FIELDS; ++i) {
+        double value = zni_train_field(o, i);
+        if (!(value >= zni_train_fields[i].low && value <= zni_train_fields[i].high))
+            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: %s is %g, must be in %g..%g", zni_train_fields[i].name, value, zni_train_fields[i].low, zni_train_fields[i].high);
+    }
+    if ((int)o->schedule.kind < 0 || o->schedule.kind > ZN_SCHEDULE_STEP || (int)o->optimizer.kind < 0 || o->optimizer.kind > ZN_ADADELTA)
+        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: unknown schedule %d or optimizer %d", (int)o->schedule.kind, (int)o->optimizer.kind);
+    if (o->schedule.warmup >= o->epochs) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: a warm-up of %g epochs leaves nothing of %d", o->schedule.warmup, o->epochs);
+    return zn_augment_check(ctx, &o->augment);
+}
+/* Lines of "name value": what decides the result, and nothing else. */
+static char *zni_train_recipe(zn_net *net, const zn_pack *train, const zn_pack *test, const zn_train_opts *o) {
+    zni_text text;
+    size_t i;
+    memset(&text, 0, sizeof text);
+    text.ctx = net->ctx;
+    zni_text_append(&text, "structure ", 10);
+    zni_text_append(&text, net->structure, strlen(net->structure)); /* may be longer than zni_text_format takes */
+    zni_text_format(&text, "\nattention %s\nlw_att %d\nreslink %d\nbn %d\nprojection %d\nclasses %d\ntrain_attention %d\nbn_momentum %.17g\nbn_eps %.17g\ngn_eps %.17g\n",
+                    zn_attention_text(net->opts.attention), net->opts.lw_att, net->opts.reslink, net->opts.bn, (int)net->opts.projection, net->opts.classes,
+                    net->opts.train_attention, net->opts.bn_momentum, net->opts.bn_eps, net->opts.gn_eps);
+    zni_text_format(&text, "train_data %016llx\ntest_data %016llx\n", (unsigned long long)train->hash, (unsigned long long)(test != NULL ? test->hash : 0));
+    zni_text_format(&text, "seed %llu\ninit %s\nschedule %s\noptimizer %s\ncrop %d\npolicy %d\nfilter %d\nteacher %d\nreal %d\n", (unsigned long long)o->seed,
+                    zni_init_names[o->init], zni_schedule_names[o->schedule.kind], zni_optimizer_names[o->optimizer.kind], (int)o->augment.crop,
+                    (int)o->augment.policy, (int)o->augment.input.filter, o->teacher != NULL, (int)sizeof(zn_real) * 8);
+    for (i = 0; i < ZNI_TRAIN_FIELDS; ++i)
+        if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_train_field(o, i));
+    for (i = 0; i < (size_t)o->schedule.milestone_count; ++i) zni_text_format(&text, "milestone %d\n", o->schedule.milestones[i]);
+    for (i = 0; i < 3; ++i) zni_text_format(&text, "mean %.17g\nstd %.17g\n", o->augment.input.mean[i], o->augment.input.std[i]);
+    if (!text.failed) return text.chars;
+    zni_free(net->ctx, text.chars);
+    return NULL;
+}
+
+/* ---- the trainer ---- */
+typedef struct zni_trainer {
+    zn_ctx *ctx;
+    zn_net *net;
+    const zn_pack *train, *test; /* test NULL: nothing to test on */
+    zn_train_opts opts;
+    zn_loader *loader;
+    zn_optimizer *optimizer;
+    zn_ema *ema;
+    zn_distiller *distiller;
+    zn_train_result *result;
+    int *class_map;
+    zn_real *best;       /* the network's values at its best epoch */
+    int epoch;           /* what comes next: batch number `batch` of this epoch */
+    size_t batch;
+    double loss, hits;   /* sums over this epoch so far */
+    double begin, saved; /* wall clock */
+    double trained, row_seconds, row_waited; /* seconds of training in this run; of this epoch: all, and loading */
+    size_t steps;        /* in this run */
+    zn_train_state state;
+} zni_trainer;
+
+/* The learning rate of batch number `batch` of an epoch. */
+static double zni_trainer_lr(const zni_trainer *t, int epoch, size_t batch) {
+    zn_schedule s = t->opts.schedule;
+    s.lr = t->opts.lr;
+    s.epochs = t->opts.epochs;
+    s.samples = (double)zn_pack_count(t->train, ZN_SPLIT_TRAIN);
+    return zn_schedule_lr(&s, epoch * s.samples + (double)(batch + 1) * t->opts.batch);
+}
+static int zni_count_hits(const zn_tensor *logits, const zn_tensor *target) {
+    int i, hits = 0, classes = logits->shape.n[1];
+    for (i = 0; i < logits->shape.n[0]; ++i) hits += zni_argmax(logits->data + i * classes, classes) == zni_argmax(target->data + i * classes, classes);
+    return hits;
+}
+/* Gradients of images begin..begin+count-1 of a batch; their part of the batch's mean loss is added to *loss. */
+static zn_result zni_trainer_gradient(zni_trainer *t, const zn_batch *batch, int begin, int count, double *loss) {
+    double share = (double)count / batch->count, value;
+    zn_tensor *x = batch->x, *target = batch->target, *logits = NULL, *y;
+    if (count < batch->count) {
+        x = zni_rows(x, begin, count);
+        target = zni_rows(target, begin, count);
+    }
+    if (t->distiller != NULL) y = zn_distiller_loss(t->distiller, x, target, &logits);
+    else y = zn_cross_entropy(t->ctx, logits = zn_net_forward(t->net, x, 1), target);
+    if (y == NULL) return t->ctx->code;
+    value = zn_tensor_value(y);
+    if (!isfinite(value))
+        return zni_fail(t->ctx, ZN_ERROR_NUMBER, "training: the loss is %g at step %lu (epoch %d, batch %lu), learning rate %g: a smaller one, or clipping, may help", value,
+                        (unsigned long)t->epoch * (unsigned long)zn_loader_batches(t->loader) + (unsigned long)t->batch, t->epoch + 1, (unsigned long)t->batch + 1,
+                        zni_trainer_lr(t, t->epoch, t->batch));
+    *loss += share * value;
+    t->hits += zni_count_hits(logits, target);
+    if (zn_backward(t->ctx, count < batch->count ? zn_scale(t->ctx, y, share) : y) != ZN_OK) return t->ctx->code;
+    zn_tape_clear(t->ctx);
+    return ZN_OK;
+}
+static zn_result zni_trainer_step(zni_trainer *t) {
+    double start = zni_seconds(), loaded, loss = 0.0, lr = zni_trainer_lr(t, t->epoch, t->batch);
+    int begin, part = t->opts.micro_batch > 0 ? t->opts.micro_batch : t->opts.batch;
+    zn_batch batch;
+    if (zn_loader_load(t->loader, t->epoch, t->batch, &batch) != ZN_OK) return t->ctx->code;
+    loaded = zni_seconds();
+    for (begin = 0; begin < batch.count; begin += part)
+        if (zni_trainer_gradient(t, &batch, begin, batch.count - begin < part ? batch.count - begin : part, &loss) != ZN_OK) return t->ctx->code;
+    if (zn_optimizer_step(t->optimizer, lr) != ZN_OK) return t->ctx->code;
+    zn_ema_update(t->ema);
+    t->loss += loss;
+    ++t->batch;
+    ++t->steps;
+    t->state.loss = loss;
+    t->state.lr = lr;
+    t->trained += zni_seconds() - start;
+    t->row_waited += loaded - start;
+    t->result->waited += loaded - start;
+    return ZN_OK;
+}
+/* Fills what callbacks see. */
+static void zni_trainer_show(zni_trainer *t) {
+    zn_train_state *s = &t->state;
+    size_t batches = zn_loader_batches(t->loader), left = (size_t)(t->opts.epochs - t->epoch) * batches - t->batch;
+    double spent = zni_seconds() - t->begin;
+    s->epoch = t->epoch;
+    s->epochs = t->opts.epochs;
+    s->batch = t->batch;
+    s->batches = batches;
+    s->mean_loss = t->batch > 0 ? t->loss / (double)t->batch : 0.0;
+    s->top1 = t->batch > 0 ? t->hits / ((double)t->batch * t->opts.batch) : 0.0;
+    s->images_per_second = t->trained > 0.0 ? (double)t->steps * t->opts.batch / t->trained : 0.0;
+    s->seconds_left = t->steps > 1 ? spent / (double)t->steps * (double)left : -1.0;
+    s->evaluating = 0;
+}
+static int zni_trainer_testing(size_t done, size_t images, void *user) {
+    zni_trainer *t = (zni_trainer *)user;
+    t->state.evaluating = 1;
+    t->state.batch = done;
+    t->state.batches = images;
+    return t->opts.on_batch != NULL ? t->opts.on_batch(&t->state, t->opts.user) : 0;
+}
+static zn_result zni_trainer_test(zni_trainer *t, zn_metrics **out_metrics) {
+    zn_evaluate_opts o = zn_evaluate_opts_default();
+    zn_result result;
+    *out_metrics = NULL;
+    if (t->test == NULL || ((t->epoch + 1) % t->opts.eval_every != 0 && t->epoch + 1 < t->opts.epochs)) return ZN_OK;
+    o.batch = t->opts.eval_batch > 0 ? t->opts.eval_batch : t->opts.batch;
+    o.on_batch = zni_trainer_testing;
+    o.user = t;
+    zn_ema_swap(t->ema);
+    result = zn_evaluate(t->net, t->test, &o, out_metrics);
+    zn_ema_swap(t->ema);
+    return result;
+}
+/* The values that are evaluated and kept. */
+static zn_real *zni_trainer_values(zni_trainer *t) { return t->ema != NULL ? t->ema->values : t->net->values; }
+
+/* Writes a row, and keeps the values when they are the best. */
+static void zni_trainer_row(zni_trainer *t, const zn_metrics *m) {
+    zn_train_row *row = &t->result->rows[t->epoch];
+    double batches = (double)zn_loader_batches(t->loader);
+    row->epoch = t->epoch;
+    row->lr = zni_trainer_lr(t, t->epoch, zn_loader_batches(t->loader) - 1);
+    row->loss = t->loss / batches;
+    row->top1 = t->hits / (batches * t->opts.batch);
+    row->test_loss = m != NULL ? m->loss : (double)NAN;
+    row->test_top1 = m != NULL ? m->top1 : (double)NAN;
+    row->test_top5 = m != NULL ? m->top5 : (double)NAN;
+    row->test_mean_class = m != NULL ? m->mean_class : (double)NAN;
+    row->seconds = t->row_seconds;
+    row->waited = t->row_seconds > 0.0 ? t->row_waited / t->row_seconds : 0.0;
+    t->state.row = row;
+    t->state.metrics = m;
+    t->state.best = m != NULL && (t->result->best_epoch < 0 || m->top1 > t->result->best_top1);
+    if (!t->state.best) return;
+    t->result->best_epoch = t->epoch;
+    t->result->best_top1 = m->top1;
+    memcpy(t->best, zni_trainer_values(t), zni_buffer_bytes(t->best));
+}
+static void zni_trainer_next_epoch(zni_trainer *t) {
+    t->result->epochs = ++t->epoch;
+    t->batch = 0;
+    t->loss = t->hits = t->row_seconds = t->row_waited = 0.0;
+}
+
+/* ---- checkpoints ---- */
+static zn_result zni_checkpoint_save(zni_trainer *t) { return t->ctx->code; }
+static zn_result zni_checkpoint_save_best(zni_trainer *t) { return t->ctx->code; }
+static zn_result zni_checkpoint_open(zni_trainer *t) { return t->ctx->code; }
+
+/* ---- the run ---- */
+/* The rest of an epoch and what ends it. ZN_STOPPED: a callback wants no more, and the state is saved. */
+static zn_result zni_trainer_epoch(zni_trainer *t) {
+    size_t batches = zn_loader_batches(t->loader);
+    zn_metrics *metrics;
+    zn_result result;
+    int stop = 0;
+    double start;
+    if (zn_pack_check(t->train) != ZN_OK) return t->ctx->code;
+    while (t->batch < batches && !stop) {
+        start = zni_seconds();
+        if (zni_trainer_step(t) != ZN_OK) return t->ctx->code;
+        zni_trainer_show(t);
+        stop = t->opts.on_batch != NULL && t->opts.on_batch(&t->state, t->opts.user) != 0;
+        t->row_seconds += zni_seconds() - start;
+        if (stop || (t->opts.checkpoint_seconds > 0.0 && zni_seconds() - t->saved > t->opts.checkpoint_seconds))
+            if (zni_checkpoint_save(t) != ZN_OK) return t->ctx->code;
+    }
+    if (stop) return ZN_STOPPED;
+    start = zni_seconds();
+    result = zni_trainer_test(t, &metrics);
+    t->row_seconds += zni_seconds() - start;
+    if (result == ZN_STOPPED && zni_checkpoint_save(t) != ZN_OK) return t->ctx->code;
+    if (result != ZN_OK) return result;
+    zni_trainer_show(t);
+    zni_trainer_row(t, metrics);
+    zni_trainer_next_epoch(t);
+    if (t->state.best) result = zni_checkpoint_save_best(t);
+    if (result == ZN_OK) result = zni_checkpoint_save(t);
+    if (result == ZN_OK && t->opts.on_epoch != NULL && t->opts.on_epoch(&t->state, t->opts.user) != 0) result = ZN_STOPPED;
+    zn_metrics_destroy(metrics);
+    t->state.metrics = NULL;
+    return result;
+}
+/* What the network is before the first step. */
+static zn_result zni_trainer_prepare_net(zni_trainer *t) {
+    zn_net *net = t->net;
+    if (zni_net_unnamed(net) && net->opts.classes == t->train->classes && zn_net_set_class_names(net, t->train->class_names, t->train->classes) != ZN_OK) return t->ctx->code;
+    if (zn_net_set_input(net, &t->opts.augment.input) != ZN_OK) return t->ctx->code;
+    if (!t->opts.keep_weights && zn_net_init(net, t->opts.init, t->opts.seed) != ZN_OK) return t->ctx->code;
+    if (t->opts.freeze_backbone) zn_net_freeze_backbone(net, 1);
+    zn_grad_clear(t->ctx);
+    t->class_map = ZNI_NEW(t->ctx, int, t->train->classes);
+    if (t->class_map == NULL || zn_class_map(net, t->train, 0, t->class_map) != ZN_OK) return t->ctx->code;
+    if (t->test != NULL && t->test != t->train) { /* now rather than after the first epoch */
+        int *map = ZNI_NEW(t->ctx, int, t->test->classes);
+        if (map != NULL) zn_class_map(net, t->test, 0, map);
+        zni_free(t->ctx, map);
+    }
+    return t->ctx->code;
+}
+static zn_result zni_trainer_prepare_loader(zni_trainer *t) {
+    zn_loader_opts o = zn_loader_opts_default();
+    o.batch = t->opts.batch;
+    o.balanced = t->opts.balanced;
+    o.seed = t->opts.seed;
+    o.augment = t->opts.augment;
+    o.label_smoothing = t->opts.label_smoothing;
+    o.mixup = t->opts.mixup;
+    o.class_map = t->class_map;
+    o.classes = t->net->opts.classes;
+    return zn_loader_create(t->train, &o, &t->loader);
+}
+static zn_result zni_trainer_prepare(zni_trainer *t) {
+    zn_train_opts *o = &t->opts;
+    if (zni_train_check(t->ctx, o) != ZN_OK || zni_trainer_prepare_net(t) != ZN_OK || zni_trainer_prepare_loader(t) != ZN_OK) return t->ctx->code;
+    if (zn_optimizer_create(t->ctx, t->net, &o->optimizer, &t->optimizer) != ZN_OK) return t->ctx->code;
+    if (o->ema > 0.0 && zn_ema_create(t->net, o->ema, &t->ema) != ZN_OK) return t->ctx->code;
+    if (o->teacher != NULL && zn_distiller_create(t->net, o->teacher, o->augment.input.size, &o->distill, t->optimizer, o->seed, &t->distiller) != ZN_OK) return t->ctx->code;
+    t->best = (zn_real *)zni_alloc_zero(t->ctx, zni_buffer_bytes(t->net->values));
+    t->result->rows = ZNI_NEW_ZERO(t->ctx, zn_train_row, o->epochs);
+    t->result->recipe = zni_train_recipe(t->net, t->train, t->test, o);
+    return t->ctx->code;
+}
+static zn_result zni_trainer_run(zni_trainer *t) {
+    zn_result result = zni_trainer_prepare(t);
+    if (result == ZN_OK) result = zni_checkpoint_open(t);
+    t->begin = t->saved = zni_seconds();
+    while (result == ZN_OK && t->epoch < t->opts.epochs) result = zni_trainer_epoch(t);
+    if (result == ZN_OK) memcpy(t->net->values, !t->opts.keep_last && t->result->best_epoch >= 0 ? t->best : zni_trainer_values(t), zni_buffer_bytes(t->best));
+    if (result == ZN_STOPPED) zn_ema_swap(t->ema);
+    t->result->seconds = t->trained;
+    return result;
+}
+static void zni_trainer_close(zni_trainer *t) {
+    zn_tape_clear(t->ctx);
+    zn_loader_destroy(t->loader);
+    zn_optimizer_destroy(t->optimizer);
+    zn_distiller_destroy(t->distiller);
+    zn_ema_destroy(t->ema);
+    zni_free(t->ctx, t->class_map);
+    zni_free(t->ctx, t->best);
+    if (t->opts.freeze_backbone) zn_net_freeze_backbone(t->net, 0);
+}
+ZN_API void zn_train_result_destroy(zn_train_result *result) {
+    zn_ctx *ctx;
+    if (result == NULL) return;
+    ctx = result->ctx;
+    zni_free(ctx, result->rows);
+    zni_free(ctx, result->recipe);
+    zni_free(ctx, result);
+}
+ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
+                              zn_train_result **out_result) {
+    zni_trainer t;
+    zn_result result;
+    if (out_result != NULL) *out_result = NULL;
+    if (net == NULL || train_pack == NULL || net->ctx != train_pack->ctx || (test_pack != NULL && test_pack->ctx != net->ctx)) return ZN_ERROR_ARGUMENT;
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    memset(&t, 0, sizeof t);
+    t.ctx = net->ctx;
+    t.net = net;
+    t.train = train_pack;
+    t.test = test_pack != NULL ? test_pack : train_pack;
+    if (zn_pack_count(t.test, ZN_SPLIT_TEST) == 0) t.test = NULL;
+    t.opts = opts != NULL ? *opts : zn_train_opts_default();
+    if (t.opts.lr == 0.0) t.opts.lr = 0.1 * t.opts.batch / 256.0;
+    t.result = ZNI_NEW_ZERO(t.ctx, zn_train_result, 1);
+    if (t.result == NULL) return t.ctx->code;
+    t.result->ctx = t.ctx;
+    t.result->best_epoch = t.result->resumed_epoch = -1;
+    result = zni_trainer_run(&t);
+    zni_trainer_close(&t);
+    if (out_result != NULL && (result == ZN_OK || result == ZN_STOPPED)) *out_result = t.result;
+    else zn_train_result_destroy(t.result);
+    return result;
 }
 
 /* ==================================================================================================================
