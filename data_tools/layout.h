@@ -1286,7 +1286,7 @@ static int lay_sort_keys(lay_set *s) {
         free(old);
         return lay_no_memory(s);
     }
-    memcpy(old, s->keys.items, n * sizeof *old);
+    if (n > 0) memcpy(old, s->keys.items, n * sizeof *old);
     if (n > 1) qsort(s->keys.items, n, sizeof *s->keys.items, lay_by_text);
     for (i = 0; i < n; ++i)
         for (j = 0; j < n; ++j)
@@ -1504,7 +1504,7 @@ TOOL_API int lay_file(const lay_set *s, const lay_sample *sample, char out[LAY_P
     {"labels", TOOL_TEXT, &(o).labels, "NAMES", "what labels mean: raf, affectnet, a file with a name a line, NAME,NAME,... or KEY=NAME,...", 0, 0}, \
     {"base", TOOL_INT, &(o).base, "0|1", "number of the first label in a list; -1: told by the numbers", -1, 1}, \
     {"fields", TOOL_TEXT, &(o).fields, "WORDS", "what a list's lines hold: path,label,split,- in their order", 0, 0}, \
-    {"images", TOOL_TEXT, &(o).images, "FOLDER", "where the images of a list lie; for RAF-DB aligned or original", 0, 0}, \
+    {"images", TOOL_TEXT, &(o).images, "FOLDER", "where the images of a list lie, below SRC; for RAF-DB aligned or original", 0, 0}, \
     {"test", TOOL_TEXT, &(o).test, "FOLDER", "the split folder to test on, where there are several", 0, 0}, \
     {"every", TOOL_INT, &(o).every, "N", "every Nth file of a class, by name, is to test on; 0: none", 0, 1000000}
 enum { LAY_OPTION_COUNT = 8 };
