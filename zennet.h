@@ -7143,9 +7143,9 @@ static zn_rng zni_train_stream(uint64_t seed, int epoch, int purpose, uint64_t n
 /* Draws a class that has images, then one of its images: the same as weights of 1/count. */
 static zn_result zni_sampler_balanced(const zn_pack *pack, zn_split split, zn_rng *rng, uint32_t *order) {
     size_t images = zn_pack_count(pack, split), i, from;
-    int classes = zn_pack_classes(pack), present = 0, k;
+    int classes = pack->classes, present = 0, k;
     uint32_t *members = ZNI_NEW(pack->ctx, uint32_t, images);
-    size_t *begin = ZNI_NEW_ZERO(pack->ctx, size_t, (size_t)classes + 1), *fill = ZNI_NEW_ZERO(pack->ctx, size_t, classes);
+    size_t *begin = ZNI_NEW_ZERO(pack->ctx, size_t, ZN_MAX_CLASSES + 1), *fill = ZNI_NEW_ZERO(pack->ctx, size_t, ZN_MAX_CLASSES);
     int *labels = ZNI_NEW(pack->ctx, int, classes);
     zn_pack_info info;
     if (members != NULL && begin != NULL && fill != NULL && labels != NULL) {
