@@ -1025,7 +1025,7 @@ static void *zni_alloc(zn_ctx *ctx, size_t bytes) {
 static void *zni_alloc_zero(zn_ctx *ctx, size_t bytes) ZNI_UNUSED;
 static void *zni_alloc_zero(zn_ctx *ctx, size_t bytes) {
     void *memory = zni_alloc(ctx, bytes);
-    if (memory != NULL) memset(memory, 0, bytes);
+    if (memory != NULL && bytes < SIZE_MAX) memset(memory, 0, bytes); /* the second is always so; it tells gcc, which warns without it */
     return memory;
 }
 static void zni_free(zn_ctx *ctx, void *memory) {
