@@ -839,6 +839,43 @@ ZN_API void zn_train_result_destroy(zn_train_result *result);
 /* ==================================================================================================================
    API-MODEL  model files: safetensors and PyTorch checkpoints
    ================================================================================================================== */
+/* A model file is a safetensors file whose tensors have the published names (specification section 3) and whose
+   metadata make it complete: structure, attention, head, class names, how the input is made, eps. Python's safetensors
+   package reads it as it is. Reading takes safetensors and PyTorch's .pth (zip and legacy), told apart by content, with
+   float64, float32, float16 or bfloat16 values; a .pth is only ever data here: its pickle may build dicts and tensors,
+   anything else is refused by name. Files are written beside their target and renamed when complete. */
+
+/* Writes the network as a model file; the same network gives the same bytes. ZN_ERROR_FILE. */
+ZN_API zn_result zn_net_save(const zn_net *net, const char *path);
+/* Builds the network that a model file describes. ZN_ERROR_FORMAT for files without our metadata (zn_net_load_checkpoint
+   takes those), damaged ones, or ones that do not agree with themselves. The caller destroys the network. */
+ZN_API zn_result zn_net_load(zn_ctx *ctx, const char *path, zn_net **out_net);
+
+typedef enum zn_load_skip {
+    ZN_SKIP_MISSING,    /* the network has it, the file does not */
+    ZN_SKIP_UNEXPECTED, /* the file has it, the network does not */
+    ZN_SKIP_MISSHAPED   /* the shapes differ; detail says how */
+} zn_load_skip;
+typedef struct zn_load_opts {
+    int transfer; /* 0: strict, every tensor must be there with its shape and none be left over; 1: load what matches */
+    void (*on_skip)(zn_load_skip why, const char *name, const char *detail, void *user); /* NULL, or hears of each */
+    void *user;
+} zn_load_opts;
+typedef struct zn_load_report {
+    int loaded, missing, unexpected, misshaped; /* tensors */
+    int half;                                   /* loaded ones that were stored with 16 bits */
+} zn_load_report;
+/* Loads the values of a network's tensors. A prefix "module." is taken off, a dict around the state_dict (training
+   checkpoints) opened, num_batches_tracked and what training keeps under "train." ignored. Strict failures are
+   ZN_ERROR_MISMATCH, name the first few tensors, and leave the network as it was. opts, out_report may be NULL. */
+ZN_API zn_result zn_net_load_tensors(zn_net *net, const char *path, const zn_load_opts *opts, zn_load_report *out_report);
+/* Builds a network for a file that holds tensors only: opts say what it is, the file decides two things: the rule of
+   projections (by whether their tensors are there), and the classes when opts->classes is 0. Loads strictly. */
+ZN_API zn_result zn_net_load_checkpoint(zn_ctx *ctx, const char *path, const zn_net_opts *opts, zn_net **out_net);
+/* Calls on_tensor for each tensor of a file, in its order: name, dtype ("F32", "I64", ...), sizes. on_metadata (may be
+   NULL) for each pair of texts that a safetensors file holds. */
+ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(const char *name, const char *dtype, const int64_t *sizes, int dims, void *user),
+                              void (*on_metadata)(const char *key, const char *value, void *user), void *user);
 
 /* ==================================================================================================================
    API-INFER  inference sessions
@@ -6983,7 +7020,1386 @@ ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_has
 
 /* ==================================================================================================================
    IMPL-MODEL  model files
+   ------------------------------------------------------------------------------------------------------------------
+   Whatever the format, reading makes an archive of a file: a list of named tensors that point into its bytes, and texts.
+   Everything in a file is hostile until checked: offsets are, before anybody reads through them; what is read takes
+   memory in proportion to the file. Names stay slices of the file.
+   Sources: safetensors' format page, the zip format (APPNOTE), Python's pickletools for the opcodes, and files written
+   by torch.save; proven by ../shared/golden/checkpoints.
    ================================================================================================================== */
+typedef struct zni_slice { /* text that need not end in 0 */
+    const char *text;
+    size_t length;
+} zni_slice;
+static zni_slice zni_slice_of(const void *text, size_t length) {
+    zni_slice s;
+    s.text = (const char *)text;
+    s.length = length;
+    return s;
+}
+static int zni_slice_is(zni_slice s, const char *text) { return s.length == strlen(text) && memcmp(s.text, text, s.length) == 0; }
+static int zni_slice_compare(zni_slice a, zni_slice b) {
+    int order = memcmp(a.text, b.text, a.length < b.length ? a.length : b.length);
+    return order != 0 ? order : a.length < b.length ? -1 : a.length > b.length;
+}
+static int zni_slice_begins(zni_slice s, const char *text) { return s.length >= strlen(text) && memcmp(s.text, text, strlen(text)) == 0; }
+static int zni_slice_ends(zni_slice s, const char *text) {
+    size_t n = strlen(text);
+    return s.length >= n && memcmp(s.text + s.length - n, text, n) == 0;
+}
+/* For messages: at most 100 characters, control characters replaced. */
+static const char *zni_slice_text(zni_slice s, char text[128]) {
+    size_t i, n = s.length < 100 ? s.length : 100;
+    for (i = 0; i < n; ++i) text[i] = (unsigned char)s.text[i] < 32 || s.text[i] == 127 ? '?' : s.text[i];
+    text[n] = '\0';
+    return text;
+}
+
+typedef enum zni_dtype { ZNI_F64, ZNI_F32, ZNI_F16, ZNI_BF16, ZNI_I64, ZNI_I32, ZNI_I16, ZNI_I8, ZNI_U8, ZNI_BOOL, ZNI_DTYPES } zni_dtype;
+static const char *const zni_dtype_names[] = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"};
+static const char *const zni_storage_names[] = {"DoubleStorage", "FloatStorage", "HalfStorage", "BFloat16Storage", "LongStorage", "IntStorage", "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage"};
+static const size_t zni_dtype_bytes[] = {8, 4, 2, 2, 8, 4, 2, 1, 1, 1};
+
+#define ZNI_ENTRY_DIMS 8
+typedef struct zni_entry { /* one tensor of a file */
+    zni_slice name;
+    zni_dtype dtype;
+    int dims;
+    int64_t n[ZNI_ENTRY_DIMS], stride[ZNI_ENTRY_DIMS]; /* strides in values */
+    const unsigned char *bytes;                        /* of the first value; all that sizes and strides reach is checked */
+} zni_entry;
+typedef struct zni_text_pair {
+    zni_slice key, value;
+} zni_text_pair;
+
+typedef struct zni_archive {
+    zn_ctx *ctx;
+    const char *path;
+    zni_mapping file;
+    zni_entry *entries;
+    size_t count, capacity;
+    size_t *by_name; /* indices of entries, sorted */
+    zni_text_pair *pairs;
+    size_t pair_count, pair_capacity;
+    char *pool; /* of safetensors: unescaped texts */
+    size_t pool_used;
+} zni_archive;
+
+static zn_result zni_archive_fail(zni_archive *a, zn_result code, const void *at, const char *format, ...) ZNI_PRINTF(4, 5);
+static zn_result zni_archive_fail(zni_archive *a, zn_result code, const void *at, const char *format, ...) {
+    char reason[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    if (at == NULL) return zni_fail(a->ctx, code, "%s: %s", a->path, reason);
+    return zni_fail(a->ctx, code, "%s, byte %lu: %s", a->path, (unsigned long)((const unsigned char *)at - a->file.bytes), reason);
+}
+static void zni_archive_close(zni_archive *a) {
+    if (a->ctx == NULL) return;
+    zni_mapping_close(a->ctx, &a->file);
+    zni_free(a->ctx, a->entries);
+    zni_free(a->ctx, a->by_name);
+    zni_free(a->ctx, a->pairs);
+    zni_free(a->ctx, a->pool);
+    memset(a, 0, sizeof *a);
+}
+static zni_entry *zni_archive_add(zni_archive *a, zni_slice name) {
+    void *items = a->entries;
+    if (!zni_grow(a->ctx, &items, &a->capacity, a->count + 1, sizeof(zni_entry))) return NULL;
+    a->entries = (zni_entry *)items;
+    memset(&a->entries[a->count], 0, sizeof(zni_entry));
+    a->entries[a->count].name = name;
+    return &a->entries[a->count++];
+}
+/* Values of a shape; SIZE_MAX when that overflows or a size is negative. */
+static size_t zni_entry_count(const zni_entry *e) {
+    size_t count = 1;
+    int i;
+    for (i = 0; i < e->dims; ++i) count = e->n[i] < 0 ? SIZE_MAX : zni_size_mul(count, (uint64_t)e->n[i] > SIZE_MAX ? SIZE_MAX : (size_t)e->n[i]);
+    return count;
+}
+/* Whether offset and strides stay inside a storage of `values` values. */
+static int zni_entry_fits(const zni_entry *e, int64_t offset, uint64_t values) {
+    uint64_t last;
+    int i;
+    if (offset < 0) return 0;
+    last = (uint64_t)offset;
+    for (i = 0; i < e->dims; ++i) {
+        if (e->n[i] < 0 || e->stride[i] < 0) return 0;
+        if (e->n[i] == 0) return (uint64_t)offset <= values;
+        if (e->stride[i] > 0 && (uint64_t)(e->n[i] - 1) > (UINT64_MAX / 4 - last) / (uint64_t)e->stride[i]) return 0;
+        last += (uint64_t)(e->n[i] - 1) * (uint64_t)e->stride[i];
+    }
+    return last < values;
+}
+
+/* ---- values ---- */
+static double zni_half_value(unsigned bits) { /* IEEE 754 binary16 */
+    int exponent = (int)(bits >> 10 & 31u);
+    double fraction = (double)(bits & 1023u), sign = bits & 0x8000u ? -1.0 : 1.0;
+    if (exponent == 31) return fraction > 0.0 ? (double)NAN : sign * HUGE_VAL;
+    return sign * (exponent == 0 ? ldexp(fraction, -24) : ldexp(1024.0 + fraction, exponent - 25));
+}
+static double zni_dtype_value(zni_dtype dtype, const unsigned char *p) {
+    uint64_t bits = zni_get_le(p, (int)zni_dtype_bytes[dtype]);
+    union { uint64_t u; double d; } wide;
+    union { uint32_t u; float f; } single;
+    switch (dtype) {
+    case ZNI_F64: wide.u = bits; return wide.d;
+    case ZNI_F32: single.u = (uint32_t)bits; return (double)single.f;
+    case ZNI_F16: return zni_half_value((unsigned)bits);
+    case ZNI_BF16: single.u = (uint32_t)bits << 16; return (double)single.f;
+    case ZNI_I64: return (double)(int64_t)bits;
+    case ZNI_I32: return (double)(int32_t)(uint32_t)bits;
+    case ZNI_I16: return (double)(int16_t)(uint16_t)bits;
+    case ZNI_I8: return (double)(int8_t)(uint8_t)bits;
+    default: return (double)bits;
+    }
+}
+/* Writes all values row-major; to has room for zni_entry_count of them. */
+static void zni_entry_read(const zni_entry *e, zn_real *to) {
+    size_t count = zni_entry_count(e), width = zni_dtype_bytes[e->dtype], i;
+    int64_t at[ZNI_ENTRY_DIMS] = {0}, offset = 0;
+    int d;
+    for (i = 0; i < count; ++i) {
+        to[i] = (zn_real)zni_dtype_value(e->dtype, e->bytes + (size_t)offset * width);
+        for (d = e->dims - 1; d >= 0; --d) { /* the next index, like an odometer */
+            offset += e->stride[d];
+            if (++at[d] < e->n[d]) break;
+            offset -= e->stride[d] * e->n[d];
+            at[d] = 0;
+        }
+    }
+}
+
+/* ---- safetensors: u64 size of a JSON text, the text, the values ---- */
+typedef struct zni_json {
+    zni_archive *archive;
+    const char *at, *end;
+    int depth;
+} zni_json;
+
+static zn_result zni_json_fail(zni_json *j, const char *what) { return zni_archive_fail(j->archive, ZN_ERROR_FORMAT, j->at, "the header is no proper JSON: %s", what); }
+static char zni_json_peek(zni_json *j) {
+    while (j->at < j->end && zni_is_space(*j->at)) ++j->at;
+    return j->at < j->end ? *j->at : '\0';
+}
+static int zni_json_take(zni_json *j, char c) {
+    if (zni_json_peek(j) != c) return 0;
+    ++j->at;
+    return 1;
+}
+static void zni_utf8_put(char *to, size_t *used, unsigned code) {
+    if (code < 0x80) to[(*used)++] = (char)code;
+    else if (code < 0x800) {
+        to[(*used)++] = (char)(0xc0 | code >> 6);
+        to[(*used)++] = (char)(0x80 | (code & 63));
+    } else if (code < 0x10000) {
+        to[(*used)++] = (char)(0xe0 | code >> 12);
+        to[(*used)++] = (char)(0x80 | (code >> 6 & 63));
+        to[(*used)++] = (char)(0x80 | (code & 63));
+    } else {
+        to[(*used)++] = (char)(0xf0 | code >> 18);
+        to[(*used)++] = (char)(0x80 | (code >> 12 & 63));
+        to[(*used)++] = (char)(0x80 | (code >> 6 & 63));
+        to[(*used)++] = (char)(0x80 | (code & 63));
+    }
+}
+static int zni_json_hex4(zni_json *j, unsigned *code) {
+    int i;
+    *code = 0;
+    if (j->end - j->at < 4) return 0;
+    for (i = 0; i < 4; ++i) {
+        char c = *j->at++;
+        unsigned digit = zni_is_digit(c) ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a') + 10u : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A') + 10u : 16u;
+        if (digit > 15u) return 0;
+        *code = *code * 16u + digit;
+    }
+    return 1;
+}
+/* After a backslash. */
+static int zni_json_escape(zni_json *j, char *pool, size_t *used) {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    unsigned code, low;
+    const char *hit;
+    char c = j->at < j->end ? *j->at++ : '\0';
+    if (c != 'u') {
+        hit = c != '\0' ? strchr(from, c) : NULL;
+        if (hit != NULL) pool[(*used)++] = to[hit - from];
+        return hit != NULL;
+    }
+    if (!zni_json_hex4(j, &code)) return 0;
+    if (code >= 0xd800 && code < 0xdc00) {
+        if (j->end - j->at < 6 || j->at[0] != '\\' || j->at[1] != 'u') return 0;
+        j->at += 2;
+        if (!zni_json_hex4(j, &low) || low < 0xdc00 || low > 0xdfff) return 0;
+        code = 0x10000u + ((code - 0xd800u) << 10) + (low - 0xdc00u);
+    }
+    zni_utf8_put(pool, used, code);
+    return 1;
+}
+/* A text, unescaped into the pool: never longer than its source. */
+static zn_result zni_json_string(zni_json *j, zni_slice *out) {
+    zni_archive *a = j->archive;
+    size_t begin = a->pool_used;
+    if (!zni_json_take(j, '"')) return zni_json_fail(j, "a text is missing");
+    while (j->at < j->end && *j->at != '"') {
+        char c = *j->at++;
+        if ((unsigned char)c < 32) return zni_json_fail(j, "a control character in a text");
+        if (c != '\\') a->pool[a->pool_used++] = c;
+        else if (!zni_json_escape(j, a->pool, &a->pool_used)) return zni_json_fail(j, "a bad escape");
+    }
+    if (j->at >= j->end) return zni_json_fail(j, "a text does not end");
+    ++j->at;
+    *out = zni_slice_of(a->pool + begin, a->pool_used - begin);
+    a->pool[a->pool_used++] = '\0'; /* takes the place of a quote: metadata are ordinary texts */
+    return ZN_OK;
+}
+static zn_result zni_json_natural(zni_json *j, int64_t *out) {
+    int64_t value = 0;
+    if (!zni_is_digit(zni_json_peek(j))) return zni_json_fail(j, "a number is missing");
+    for (; j->at < j->end && zni_is_digit(*j->at); ++j->at) {
+        if (value > (INT64_MAX - 9) / 10) return zni_json_fail(j, "a number is too large");
+        value = value * 10 + (*j->at - '0');
+    }
+    *out = value;
+    return ZN_OK;
+}
+/* [n, n, ...] of at most `limit` numbers. */
+static zn_result zni_json_naturals(zni_json *j, int64_t *out, int limit, int *out_count) {
+    *out_count = 0;
+    if (!zni_json_take(j, '[')) return zni_json_fail(j, "'[' is missing");
+    if (zni_json_take(j, ']')) return ZN_OK;
+    do {
+        if (*out_count >= limit) return zni_json_fail(j, "too many numbers");
+        if (zni_json_natural(j, &out[(*out_count)++]) != ZN_OK) return j->archive->ctx->code;
+    } while (zni_json_take(j, ','));
+    return zni_json_take(j, ']') ? ZN_OK : zni_json_fail(j, "']' is missing");
+}
+/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]} */
+static zn_result zni_safetensors_entry(zni_json *j, zni_slice name, const unsigned char *data, size_t size) {
+    zni_archive *a = j->archive;
+    zni_entry e;
+    zni_slice key, dtype = zni_slice_of("", 0);
+    int64_t offsets[2] = {-1, -1};
+    int count = 0, seen = 0, i;
+    char shown[128];
+    const char *where = j->at;
+    memset(&e, 0, sizeof e);
+    if (!zni_json_take(j, '{')) return zni_json_fail(j, "'{' is missing");
+    do {
+        zn_result result = zni_json_string(j, &key);
+        if (result == ZN_OK && !zni_json_take(j, ':')) return zni_json_fail(j, "':' is missing");
+        if (result == ZN_OK && zni_slice_is(key, "dtype")) result = zni_json_string(j, &dtype), seen |= 1;
+        else if (result == ZN_OK && zni_slice_is(key, "shape")) result = zni_json_naturals(j, e.n, ZNI_ENTRY_DIMS, &e.dims), seen |= 2;
+        else if (result == ZN_OK && zni_slice_is(key, "data_offsets")) result = zni_json_naturals(j, offsets, 2, &count), seen |= 4;
+        else if (result == ZN_OK) return zni_json_fail(j, "an unknown field");
+        if (result != ZN_OK) return result;
+    } while (zni_json_take(j, ','));
+    if (!zni_json_take(j, '}')) return zni_json_fail(j, "'}' is missing");
+    for (i = 0; i < ZNI_DTYPES && !zni_slice_is(dtype, zni_dtype_names[i]); ++i) {}
+    if (seen != 7 || i == ZNI_DTYPES || count != 2) return zni_archive_fail(a, ZN_ERROR_FORMAT, where, "tensor %s has no known dtype, shape and offsets", zni_slice_text(name, shown));
+    e.dtype = (zni_dtype)i;
+    if (offsets[0] > offsets[1] || (uint64_t)offsets[1] > size || zni_size_mul(zni_entry_count(&e), zni_dtype_bytes[i]) != (uint64_t)(offsets[1] - offsets[0]))
+        return zni_archive_fail(a, ZN_ERROR_FORMAT, where, "tensor %s: its bytes lie outside of the file or do not fit its shape", zni_slice_text(name, shown));
+    for (count = 1, i = e.dims - 1; i >= 0; --i) e.stride[i] = i == e.dims - 1 ? 1 : e.stride[i + 1] * (e.n[i + 1] > 0 ? e.n[i + 1] : 1);
+    e.bytes = data + (size_t)offsets[0];
+    e.name = name;
+    {
+        zni_entry *slot = zni_archive_add(a, name);
+        if (slot == NULL) return a->ctx->code;
+        *slot = e;
+    }
+    return ZN_OK;
+}
+static zn_result zni_safetensors_metadata(zni_json *j) {
+    zni_archive *a = j->archive;
+    if (!zni_json_take(j, '{')) return zni_json_fail(j, "'{' is missing");
+    if (zni_json_take(j, '}')) return ZN_OK;
+    do {
+        zni_slice key, value;
+        void *items = a->pairs;
+        if (zni_json_string(j, &key) != ZN_OK) return a->ctx->code;
+        if (!zni_json_take(j, ':')) return zni_json_fail(j, "':' is missing");
+        if (zni_json_string(j, &value) != ZN_OK) return a->ctx->code;
+        if (!zni_grow(a->ctx, &items, &a->pair_capacity, a->pair_count + 1, sizeof(zni_text_pair))) return a->ctx->code;
+        a->pairs = (zni_text_pair *)items;
+        a->pairs[a->pair_count].key = key;
+        a->pairs[a->pair_count++].value = value;
+    } while (zni_json_take(j, ','));
+    return zni_json_take(j, '}') ? ZN_OK : zni_json_fail(j, "'}' is missing");
+}
+static zn_result zni_safetensors_read(zni_archive *a) {
+    uint64_t header = zni_get_le(a->file.bytes, 8);
+    const unsigned char *data;
+    zni_json j;
+    memset(&j, 0, sizeof j);
+    if (header < 2 || header > a->file.size - 8) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its header would be longer than the file");
+    data = a->file.bytes + 8 + (size_t)header;
+    j.archive = a;
+    j.at = (const char *)a->file.bytes + 8;
+    j.end = (const char *)data;
+    a->pool = ZNI_NEW(a->ctx, char, (size_t)header + 1);
+    if (a->pool == NULL) return a->ctx->code;
+    if (!zni_json_take(&j, '{')) return zni_json_fail(&j, "'{' is missing");
+    if (!zni_json_take(&j, '}')) {
+        do {
+            zni_slice name;
+            zn_result result = zni_json_string(&j, &name);
+            if (result == ZN_OK && !zni_json_take(&j, ':')) return zni_json_fail(&j, "':' is missing");
+            if (result == ZN_OK) result = zni_slice_is(name, "__metadata__") ? zni_safetensors_metadata(&j) : zni_safetensors_entry(&j, name, data, a->file.size - 8 - (size_t)header);
+            if (result != ZN_OK) return result;
+        } while (zni_json_take(&j, ','));
+        if (!zni_json_take(&j, '}')) return zni_json_fail(&j, "'}' is missing");
+    }
+    return zni_json_peek(&j) == '\0' ? ZN_OK : zni_json_fail(&j, "something is left over");
+}
+
+/* ---- pickle: a stack machine that builds plain values, and tensors of storages ---- */
+typedef enum zni_value_kind {
+    ZNI_V_NONE, ZNI_V_INT, ZNI_V_REAL, ZNI_V_TEXT, ZNI_V_MARK, ZNI_V_TUPLE, ZNI_V_LIST, ZNI_V_DICT, ZNI_V_DICT_TYPE, ZNI_V_SIZE_TYPE,
+    ZNI_V_STORAGE_TYPE, ZNI_V_REBUILD, ZNI_V_PARAMETER, ZNI_V_STORAGE, ZNI_V_TENSOR
+} zni_value_kind;
+/* Containers are chains of links: a link holds item a (dicts: key) and item b, and the next. */
+typedef struct zni_value {
+    zni_value_kind kind;
+    int32_t first, last;  /* containers: links; tensors: storage and sizes; storages: key */
+    int32_t extra;        /* tensors: strides; storage types: dtype */
+    int64_t number;       /* ints; tensors: offset; storages: values */
+    zni_slice text;
+} zni_value;
+typedef struct zni_link {
+    int32_t a, b, next;
+} zni_link;
+typedef struct zni_pickle {
+    zni_archive *archive;
+    const unsigned char *at, *end;
+    zni_value *values;
+    zni_link *links;
+    int32_t *stack, *memo;
+    size_t value_count, value_capacity, link_count, link_capacity, stack_count, stack_capacity, memo_count, memo_capacity, put_count;
+} zni_pickle;
+#define ZNI_PICKLE_LIMIT ((size_t)1 << 22) /* values, links, stack or memo places: far above any model's, and little memory */
+
+static zn_result zni_pickle_fail(zni_pickle *p, const char *what) { return zni_archive_fail(p->archive, ZN_ERROR_FORMAT, p->at, "bad pickle: %s", what); }
+static void zni_pickle_free(zni_pickle *p) {
+    zn_ctx *ctx = p->archive->ctx;
+    zni_free(ctx, p->values);
+    zni_free(ctx, p->links);
+    zni_free(ctx, p->stack);
+    zni_free(ctx, p->memo);
+    p->values = NULL;
+    p->links = NULL;
+    p->stack = p->memo = NULL;
+    p->value_count = p->value_capacity = p->link_count = p->link_capacity = p->stack_count = p->stack_capacity = p->memo_count = p->memo_capacity = 0;
+}
+/* A new value, or -1. */
+static int32_t zni_pickle_value(zni_pickle *p, zni_value_kind kind) {
+    void *items = p->values;
+    zni_value *v;
+    if (p->value_count >= ZNI_PICKLE_LIMIT) return zni_pickle_fail(p, "too many values"), -1;
+    if (!zni_grow(p->archive->ctx, &items, &p->value_capacity, p->value_count + 1, sizeof(zni_value))) return -1;
+    p->values = (zni_value *)items;
+    v = &p->values[p->value_count];
+    memset(v, 0, sizeof *v);
+    v->kind = kind;
+    v->first = v->last = v->extra = -1;
+    return (int32_t)p->value_count++;
+}
+static zn_result zni_pickle_push(zni_pickle *p, int32_t value) {
+    void *items = p->stack;
+    if (value < 0) return p->archive->ctx->code;
+    if (p->stack_count >= ZNI_PICKLE_LIMIT) return zni_pickle_fail(p, "the stack is too deep");
+    if (!zni_grow(p->archive->ctx, &items, &p->stack_capacity, p->stack_count + 1, sizeof(int32_t))) return p->archive->ctx->code;
+    p->stack = (int32_t *)items;
+    p->stack[p->stack_count++] = value;
+    return ZN_OK;
+}
+static int32_t zni_pickle_pop(zni_pickle *p) { return p->stack_count > 0 ? p->stack[--p->stack_count] : (zni_pickle_fail(p, "nothing on the stack"), -1); }
+static zn_result zni_pickle_append(zni_pickle *p, int32_t container, int32_t a, int32_t b) {
+    void *items = p->links;
+    zni_value *v = &p->values[container];
+    if (p->link_count >= ZNI_PICKLE_LIMIT) return zni_pickle_fail(p, "too many items");
+    if (!zni_grow(p->archive->ctx, &items, &p->link_capacity, p->link_count + 1, sizeof(zni_link))) return p->archive->ctx->code;
+    p->links = (zni_link *)items;
+    p->links[p->link_count].a = a;
+    p->links[p->link_count].b = b;
+    p->links[p->link_count].next = -1;
+    if (v->last >= 0) p->links[v->last].next = (int32_t)p->link_count;
+    else v->first = (int32_t)p->link_count;
+    v->last = (int32_t)p->link_count++;
+    return ZN_OK;
+}
+/* Place of the topmost mark, -1 when there is none. */
+static ptrdiff_t zni_pickle_mark(zni_pickle *p) {
+    ptrdiff_t i = (ptrdiff_t)p->stack_count - 1;
+    while (i >= 0 && p->values[p->stack[i]].kind != ZNI_V_MARK) --i;
+    if (i < 0) zni_pickle_fail(p, "a mark is missing");
+    return i;
+}
+/* A tuple of the topmost `count` values. */
+static zn_result zni_pickle_tuple(zni_pickle *p, size_t count, int drop_mark) {
+    int32_t tuple = zni_pickle_value(p, ZNI_V_TUPLE);
+    size_t i;
+    if (tuple < 0 || count > p->stack_count) return tuple < 0 ? p->archive->ctx->code : zni_pickle_fail(p, "nothing on the stack");
+    for (i = p->stack_count - count; i < p->stack_count; ++i)
+        if (zni_pickle_append(p, tuple, p->stack[i], -1) != ZN_OK) return p->archive->ctx->code;
+    p->stack_count -= count + (drop_mark ? 1 : 0);
+    return zni_pickle_push(p, tuple);
+}
+/* Appends what stands above the topmost mark to the container below it: pairs for dicts. */
+static zn_result zni_pickle_extend(zni_pickle *p, zni_value_kind kind) {
+    ptrdiff_t mark = zni_pickle_mark(p);
+    size_t i, step = kind == ZNI_V_DICT ? 2 : 1;
+    if (mark < 0) return p->archive->ctx->code;
+    if (mark < 1 || p->values[p->stack[mark - 1]].kind != kind || (p->stack_count - (size_t)mark - 1) % step != 0) return zni_pickle_fail(p, "items for something that takes none");
+    for (i = (size_t)mark + 1; i < p->stack_count; i += step)
+        if (zni_pickle_append(p, p->stack[mark - 1], p->stack[i], step == 2 ? p->stack[i + 1] : -1) != ZN_OK) return p->archive->ctx->code;
+    p->stack_count = (size_t)mark;
+    return ZN_OK;
+}
+/* Item i of a tuple or list, -1 past its end. */
+static int32_t zni_pickle_item(const zni_pickle *p, int32_t container, int i) {
+    int32_t link = container >= 0 && (p->values[container].kind == ZNI_V_TUPLE || p->values[container].kind == ZNI_V_LIST) ? p->values[container].first : -1;
+    while (link >= 0 && i-- > 0) link = p->links[link].next;
+    return link >= 0 ? p->links[link].a : -1;
+}
+static int zni_pickle_is(const zni_pickle *p, int32_t value, zni_value_kind kind) { return value >= 0 && p->values[value].kind == kind; }
+
+/* What a pickle may name: containers, storage types and the two functions that put a tensor together. */
+static zn_result zni_pickle_global(zni_pickle *p, zni_slice module, zni_slice name) {
+    static const char *const dtypes[] = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"};
+    zni_value_kind kind = ZNI_V_NONE;
+    int32_t value;
+    int i, known = 0, dtype = -1;
+    char a[128], b[128];
+    for (i = 0; i < ZNI_DTYPES && zni_slice_is(module, "torch"); ++i) {
+        if (zni_slice_is(name, zni_storage_names[i])) dtype = i, kind = ZNI_V_STORAGE_TYPE, known = 1;
+        if (zni_slice_is(name, dtypes[i])) known = 1;
+    }
+    if (zni_slice_is(module, "collections") && zni_slice_is(name, "OrderedDict")) kind = ZNI_V_DICT_TYPE, known = 1;
+    if (zni_slice_is(module, "torch") && zni_slice_is(name, "Size")) kind = ZNI_V_SIZE_TYPE, known = 1;
+    if (zni_slice_is(module, "torch._utils")) {
+        if (zni_slice_is(name, "_rebuild_tensor_v2") || zni_slice_is(name, "_rebuild_tensor")) kind = ZNI_V_REBUILD, known = 1;
+        if (zni_slice_is(name, "_rebuild_parameter")) kind = ZNI_V_PARAMETER, known = 1;
+    }
+    if (!known)
+        return zni_archive_fail(p->archive, ZN_ERROR_UNSUPPORTED, p->at, "refused: the pickle names %s.%s, which no tensor needs; save a plain state_dict", zni_slice_text(module, a), zni_slice_text(name, b));
+    value = zni_pickle_value(p, kind);
+    if (value >= 0) p->values[value].extra = dtype;
+    return zni_pickle_push(p, value);
+}
+/* (storage, offset, sizes, strides, ...) */
+static zn_result zni_pickle_tensor(zni_pickle *p, int32_t args) {
+    int32_t storage = zni_pickle_item(p, args, 0), offset = zni_pickle_item(p, args, 1), sizes = zni_pickle_item(p, args, 2), strides = zni_pickle_item(p, args, 3), tensor;
+    if (!zni_pickle_is(p, storage, ZNI_V_STORAGE) || !zni_pickle_is(p, offset, ZNI_V_INT) || !zni_pickle_is(p, sizes, ZNI_V_TUPLE) || !zni_pickle_is(p, strides, ZNI_V_TUPLE))
+        return zni_pickle_fail(p, "a tensor of something else than storage, offset, sizes, strides");
+    tensor = zni_pickle_value(p, ZNI_V_TENSOR);
+    if (tensor < 0) return p->archive->ctx->code;
+    p->values[tensor].first = storage;
+    p->values[tensor].last = sizes;
+    p->values[tensor].extra = strides;
+    p->values[tensor].number = p->values[offset].number;
+    return zni_pickle_push(p, tensor);
+}
+static zn_result zni_pickle_reduce(zni_pickle *p) {
+    int32_t args = zni_pickle_pop(p), callable = args >= 0 ? zni_pickle_pop(p) : -1, pairs, link, dict;
+    if (callable < 0) return p->archive->ctx->code;
+    if (!zni_pickle_is(p, args, ZNI_V_TUPLE)) return zni_pickle_fail(p, "a call without arguments");
+    switch (p->values[callable].kind) {
+    case ZNI_V_REBUILD: return zni_pickle_tensor(p, args);
+    case ZNI_V_PARAMETER:
+        if (!zni_pickle_is(p, zni_pickle_item(p, args, 0), ZNI_V_TENSOR)) return zni_pickle_fail(p, "a parameter that is no tensor");
+        return zni_pickle_push(p, zni_pickle_item(p, args, 0));
+    case ZNI_V_SIZE_TYPE: return zni_pickle_push(p, zni_pickle_is(p, zni_pickle_item(p, args, 0), ZNI_V_TUPLE) ? zni_pickle_item(p, args, 0) : args);
+    case ZNI_V_DICT_TYPE:
+        dict = zni_pickle_value(p, ZNI_V_DICT);
+        pairs = zni_pickle_item(p, args, 0);
+        if (dict < 0) return p->archive->ctx->code;
+        for (link = zni_pickle_is(p, pairs, ZNI_V_LIST) ? p->values[pairs].first : -1; link >= 0; link = p->links[link].next)
+            if (zni_pickle_append(p, dict, zni_pickle_item(p, p->links[link].a, 0), zni_pickle_item(p, p->links[link].a, 1)) != ZN_OK) return p->archive->ctx->code;
+        return zni_pickle_push(p, dict);
+    default: return zni_pickle_fail(p, "a call of something that cannot be called");
+    }
+}
+/* ("storage", type, key, location, values) */
+static zn_result zni_pickle_persistent(zni_pickle *p) {
+    int32_t id = zni_pickle_pop(p), word, type, key, count, storage;
+    if (id < 0) return p->archive->ctx->code;
+    word = zni_pickle_item(p, id, 0);
+    type = zni_pickle_item(p, id, 1);
+    key = zni_pickle_item(p, id, 2);
+    count = zni_pickle_item(p, id, 4);
+    if (!zni_pickle_is(p, word, ZNI_V_TEXT) || !zni_slice_is(p->values[word].text, "storage") || !zni_pickle_is(p, type, ZNI_V_STORAGE_TYPE) ||
+        !zni_pickle_is(p, key, ZNI_V_TEXT) || !zni_pickle_is(p, count, ZNI_V_INT) || zni_pickle_is(p, zni_pickle_item(p, id, 5), ZNI_V_TUPLE))
+        return zni_pickle_fail(p, "a persistent value that is no plain storage");
+    storage = zni_pickle_value(p, ZNI_V_STORAGE);
+    if (storage < 0) return p->archive->ctx->code;
+    p->values[storage].first = key;
+    p->values[storage].extra = p->values[type].extra;
+    p->values[storage].number = p->values[count].number;
+    return zni_pickle_push(p, storage);
+}
+
+/* ---- operands ---- */
+static int zni_pickle_bytes(zni_pickle *p, uint64_t size, zni_slice *out) {
+    if (size > (uint64_t)(p->end - p->at)) return zni_pickle_fail(p, "it ends early"), 0;
+    *out = zni_slice_of(p->at, (size_t)size);
+    p->at += (size_t)size;
+    return 1;
+}
+static int zni_pickle_number(zni_pickle *p, int bytes, uint64_t *out) {
+    zni_slice s;
+    if (!zni_pickle_bytes(p, (uint64_t)bytes, &s)) return 0;
+    *out = zni_get_le((const unsigned char *)s.text, bytes);
+    return 1;
+}
+static int zni_pickle_line(zni_pickle *p, zni_slice *out) {
+    const unsigned char *end = (const unsigned char *)memchr(p->at, '\n', (size_t)(p->end - p->at));
+    if (end == NULL) return zni_pickle_fail(p, "it ends early"), 0;
+    *out = zni_slice_of(p->at, (size_t)(end - p->at));
+    p->at = end + 1;
+    return 1;
+}
+static zn_result zni_pickle_int(zni_pickle *p, int64_t number) {
+    int32_t v = zni_pickle_value(p, ZNI_V_INT);
+    if (v >= 0) p->values[v].number = number;
+    return zni_pickle_push(p, v);
+}
+/* A text whose length stands in `bytes` bytes before it. */
+static zn_result zni_pickle_text(zni_pickle *p, int bytes) {
+    uint64_t size;
+    zni_slice s;
+    int32_t v;
+    if (!zni_pickle_number(p, bytes, &size) || !zni_pickle_bytes(p, size, &s)) return p->archive->ctx->code;
+    v = zni_pickle_value(p, ZNI_V_TEXT);
+    if (v >= 0) p->values[v].text = s;
+    return zni_pickle_push(p, v);
+}
+/* Whole number of `size` bytes, two's complement; those that do not fit keep their low 64 bits. */
+static zn_result zni_pickle_long(zni_pickle *p, int length_bytes) {
+    uint64_t size, value = 0;
+    zni_slice s;
+    size_t i;
+    if (!zni_pickle_number(p, length_bytes, &size) || !zni_pickle_bytes(p, size, &s)) return p->archive->ctx->code;
+    for (i = 0; i < s.length && i < 8; ++i) value |= (uint64_t)(unsigned char)s.text[i] << (8 * i);
+    if (s.length > 0 && s.length < 8 && (unsigned char)s.text[s.length - 1] >= 0x80) value |= UINT64_MAX << (8 * s.length);
+    return zni_pickle_int(p, (int64_t)value);
+}
+static zn_result zni_pickle_put(zni_pickle *p, uint64_t index) {
+    void *items = p->memo;
+    size_t i;
+    if (p->stack_count == 0) return zni_pickle_fail(p, "nothing on the stack");
+    if (index >= ZNI_PICKLE_LIMIT || index > 16 * (++p->put_count) + 65536) return zni_pickle_fail(p, "the memo is too large");
+    if (index >= p->memo_count) {
+        if (!zni_grow(p->archive->ctx, &items, &p->memo_capacity, (size_t)index + 1, sizeof(int32_t))) return p->archive->ctx->code;
+        p->memo = (int32_t *)items;
+        for (i = p->memo_count; i <= (size_t)index; ++i) p->memo[i] = -1;
+        p->memo_count = (size_t)index + 1;
+    }
+    p->memo[index] = p->stack[p->stack_count - 1];
+    return ZN_OK;
+}
+static zn_result zni_pickle_get(zni_pickle *p, uint64_t index) {
+    if (index >= p->memo_count || p->memo[index] < 0) return zni_pickle_fail(p, "nothing in that memo place");
+    return zni_pickle_push(p, p->memo[index]);
+}
+static zn_result zni_pickle_set_item(zni_pickle *p, zni_value_kind kind) { /* one item, without a mark */
+    int32_t b = zni_pickle_pop(p), a = kind == ZNI_V_DICT && b >= 0 ? zni_pickle_pop(p) : b;
+    if (b < 0 || a < 0) return p->archive->ctx->code;
+    if (p->stack_count == 0 || p->values[p->stack[p->stack_count - 1]].kind != kind) return zni_pickle_fail(p, "an item for something that takes none");
+    return zni_pickle_append(p, p->stack[p->stack_count - 1], a, kind == ZNI_V_DICT ? b : -1);
+}
+
+/* One opcode other than STOP. */
+static zn_result zni_pickle_step(zni_pickle *p, unsigned op) {
+    uint64_t n = 0;
+    zni_slice a, b;
+    ptrdiff_t mark;
+    int32_t v;
+    switch (op) {
+    case 0x80: return zni_pickle_number(p, 1, &n) && n <= 5 ? ZN_OK : zni_pickle_fail(p, "unknown protocol");
+    case 0x95: return zni_pickle_number(p, 8, &n) ? ZN_OK : p->archive->ctx->code; /* frames only group */
+    case '(': return zni_pickle_push(p, zni_pickle_value(p, ZNI_V_MARK));
+    case '0': return zni_pickle_pop(p) >= 0 ? ZN_OK : p->archive->ctx->code;
+    case 'N': return zni_pickle_push(p, zni_pickle_value(p, ZNI_V_NONE));
+    case 0x88: case 0x89: return zni_pickle_int(p, op == 0x88);
+    case 'J': return zni_pickle_number(p, 4, &n) ? zni_pickle_int(p, (int32_t)(uint32_t)n) : p->archive->ctx->code;
+    case 'K': return zni_pickle_number(p, 1, &n) ? zni_pickle_int(p, (int64_t)n) : p->archive->ctx->code;
+    case 'M': return zni_pickle_number(p, 2, &n) ? zni_pickle_int(p, (int64_t)n) : p->archive->ctx->code;
+    case 0x8a: return zni_pickle_long(p, 1);
+    case 0x8b: return zni_pickle_long(p, 4);
+    case 'G': return zni_pickle_number(p, 8, &n) ? zni_pickle_push(p, zni_pickle_value(p, ZNI_V_REAL)) : p->archive->ctx->code; /* accuracies and the like: not needed */
+    case 'X': case 'T': case 'B': return zni_pickle_text(p, 4);
+    case 0x8c: case 'U': case 'C': return zni_pickle_text(p, 1);
+    case '}': return zni_pickle_push(p, zni_pickle_value(p, ZNI_V_DICT));
+    case ']': return zni_pickle_push(p, zni_pickle_value(p, ZNI_V_LIST));
+    case ')': return zni_pickle_tuple(p, 0, 0);
+    case 0x85: case 0x86: case 0x87: return zni_pickle_tuple(p, op - 0x84, 0);
+    case 't':
+        mark = zni_pickle_mark(p);
+        return mark >= 0 ? zni_pickle_tuple(p, p->stack_count - (size_t)mark - 1, 1) : p->archive->ctx->code;
+    case 'a': return zni_pickle_set_item(p, ZNI_V_LIST);
+    case 's': return zni_pickle_set_item(p, ZNI_V_DICT);
+    case 'e': return zni_pickle_extend(p, ZNI_V_LIST);
+    case 'u': return zni_pickle_extend(p, ZNI_V_DICT);
+    case 'q': return zni_pickle_number(p, 1, &n) ? zni_pickle_put(p, n) : p->archive->ctx->code;
+    case 'r': return zni_pickle_number(p, 4, &n) ? zni_pickle_put(p, n) : p->archive->ctx->code;
+    case 0x94: return zni_pickle_put(p, p->put_count);
+    case 'h': return zni_pickle_number(p, 1, &n) ? zni_pickle_get(p, n) : p->archive->ctx->code;
+    case 'j': return zni_pickle_number(p, 4, &n) ? zni_pickle_get(p, n) : p->archive->ctx->code;
+    case 'c': return zni_pickle_line(p, &a) && zni_pickle_line(p, &b) ? zni_pickle_global(p, a, b) : p->archive->ctx->code;
+    case 0x93:
+        v = zni_pickle_pop(p);
+        if (!zni_pickle_is(p, v, ZNI_V_TEXT) || p->stack_count == 0) return zni_pickle_fail(p, "a name that is no text");
+        b = p->values[v].text;
+        v = zni_pickle_pop(p);
+        return zni_pickle_is(p, v, ZNI_V_TEXT) ? zni_pickle_global(p, p->values[v].text, b) : zni_pickle_fail(p, "a name that is no text");
+    case 'R': return zni_pickle_reduce(p);
+    case 'b': return zni_pickle_pop(p) >= 0 ? ZN_OK : p->archive->ctx->code; /* attributes (_metadata): not needed */
+    case 'Q': return zni_pickle_persistent(p);
+    default: return zni_archive_fail(p->archive, ZN_ERROR_UNSUPPORTED, p->at, "refused: pickle opcode 0x%02x, which no tensor needs; save a plain state_dict", op);
+    }
+}
+/* Runs one pickle from p->at on; its value, or -1. */
+static int32_t zni_pickle_run(zni_pickle *p) {
+    p->stack_count = p->memo_count = p->put_count = 0;
+    while (p->at < p->end) {
+        unsigned op = *p->at++;
+        if (op == '.') return zni_pickle_pop(p);
+        if (zni_pickle_step(p, op) != ZN_OK) return -1;
+    }
+    zni_pickle_fail(p, "it ends early");
+    return -1;
+}
+
+/* The value of a text key in a dict; -1 when there is none. */
+static int32_t zni_pickle_lookup(const zni_pickle *p, int32_t dict, const char *key) {
+    int32_t link;
+    if (!zni_pickle_is(p, dict, ZNI_V_DICT)) return -1;
+    for (link = p->values[dict].first; link >= 0; link = p->links[link].next)
+        if (zni_pickle_is(p, p->links[link].a, ZNI_V_TEXT) && zni_slice_is(p->values[p->links[link].a].text, key)) return p->links[link].b;
+    return -1;
+}
+/* Where the bytes of a storage are. */
+typedef struct zni_storages {
+    int (*find)(const struct zni_storages *s, zni_slice key, const unsigned char **out_bytes, size_t *out_size);
+    const void *items; /* sorted by key */
+    size_t count;
+} zni_storages;
+
+static zn_result zni_pickle_entry(zni_pickle *p, zni_slice name, const zni_value *t, const zni_storages *storages) {
+    zni_archive *a = p->archive;
+    const zni_value *storage = &p->values[t->first];
+    zni_slice key = p->values[storage->first].text;
+    zni_entry *e;
+    const unsigned char *bytes;
+    size_t size;
+    int i;
+    char shown[128];
+    if (!storages->find(storages, key, &bytes, &size)) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "tensor %s: its storage is not in the file", zni_slice_text(name, shown));
+    e = zni_archive_add(a, name);
+    if (e == NULL) return a->ctx->code;
+    e->dtype = (zni_dtype)storage->extra;
+    for (i = 0; i <= ZNI_ENTRY_DIMS && zni_pickle_item(p, t->last, i) >= 0; ++i) {
+        int32_t n = zni_pickle_item(p, t->last, i), stride = zni_pickle_item(p, t->extra, i);
+        if (i == ZNI_ENTRY_DIMS || !zni_pickle_is(p, n, ZNI_V_INT) || !zni_pickle_is(p, stride, ZNI_V_INT))
+            return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "tensor %s: bad sizes or strides", zni_slice_text(name, shown));
+        e->n[i] = p->values[n].number;
+        e->stride[i] = p->values[stride].number;
+    }
+    e->dims = i;
+    if (storage->number < 0 || (uint64_t)storage->number > size / zni_dtype_bytes[e->dtype] || !zni_entry_fits(e, t->number, (uint64_t)storage->number))
+        return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "tensor %s reaches past its storage", zni_slice_text(name, shown));
+    e->bytes = bytes + (size_t)t->number * zni_dtype_bytes[e->dtype];
+    return ZN_OK;
+}
+/* The state_dict inside of root, whatever is around it. */
+static zn_result zni_pickle_entries(zni_pickle *p, int32_t root, const zni_storages *storages) {
+    static const char *const wrappers[] = {"state_dict", "model_state_dict", "model", "net"};
+    int i = 0, rounds = 0;
+    int32_t link;
+    while (i < 4 && rounds++ < 8) {
+        int32_t inner = zni_pickle_lookup(p, root, wrappers[i]);
+        if (zni_pickle_is(p, inner, ZNI_V_DICT)) root = inner, i = 0;
+        else ++i;
+    }
+    if (!zni_pickle_is(p, root, ZNI_V_DICT)) return zni_archive_fail(p->archive, ZN_ERROR_FORMAT, NULL, "it holds no dict of tensors");
+    for (link = p->values[root].first; link >= 0; link = p->links[link].next) {
+        const zni_link *l = &p->links[link];
+        if (!zni_pickle_is(p, l->a, ZNI_V_TEXT) || !zni_pickle_is(p, l->b, ZNI_V_TENSOR)) continue;
+        if (zni_pickle_entry(p, p->values[l->a].text, &p->values[l->b], storages) != ZN_OK) return p->archive->ctx->code;
+    }
+    return ZN_OK;
+}
+
+/* ---- zip, as torch.save writes it: nothing compressed ---- */
+typedef struct zni_zip_file {
+    zni_slice name;
+    const unsigned char *bytes;
+    size_t size;
+} zni_zip_file;
+
+static int zni_zip_compare(const void *a, const void *b) { return zni_slice_compare(((const zni_zip_file *)a)->name, ((const zni_zip_file *)b)->name); }
+
+typedef struct zni_zip_directory {
+    size_t offset, size;
+    uint64_t entries;
+} zni_zip_directory;
+/* Finds the central directory through the record that ends the file (and its 64-bit twin before it). */
+static zn_result zni_zip_locate(zni_archive *a, zni_zip_directory *d) {
+    const unsigned char *b = a->file.bytes;
+    size_t n = a->file.size, at, lowest = n > 65557 ? n - 65557 : 0;
+    uint64_t offset, size, entries, end64;
+    for (at = n >= 22 ? n - 22 : 0; n >= 22 && memcmp(b + at, "PK\5\6", 4) != 0; --at)
+        if (at == lowest) break;
+    if (n < 22 || memcmp(b + at, "PK\5\6", 4) != 0) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "refused: a zip file without central directory; it is cut short");
+    entries = zni_get_le(b + at + 10, 2);
+    size = zni_get_le(b + at + 12, 4);
+    offset = zni_get_le(b + at + 16, 4);
+    if (at >= 20 && memcmp(b + at - 20, "PK\6\7", 4) == 0 && (offset == 0xffffffffu || entries == 0xffffu || size == 0xffffffffu)) {
+        end64 = zni_get_le(b + at - 12, 8);
+        if (end64 > n - 56 || n < 56 || memcmp(b + (size_t)end64, "PK\6\6", 4) != 0) return zni_archive_fail(a, ZN_ERROR_FORMAT, b + at, "the zip64 record is not where it should be");
+        entries = zni_get_le(b + (size_t)end64 + 32, 8);
+        size = zni_get_le(b + (size_t)end64 + 40, 8);
+        offset = zni_get_le(b + (size_t)end64 + 48, 8);
+    }
+    if (offset > n || size > n - offset || entries > size / 46) return zni_archive_fail(a, ZN_ERROR_FORMAT, b + at, "the central directory lies outside of the file");
+    d->offset = (size_t)offset;
+    d->size = (size_t)size;
+    d->entries = entries;
+    return ZN_OK;
+}
+/* 64-bit values of a central record stand in its extra field, in order, for those that are 0xffffffff. */
+static uint64_t zni_zip_wide(const unsigned char *extra, size_t size, int which) {
+    size_t at = 0;
+    while (at + 4 <= size) {
+        size_t length = (size_t)zni_get_le(extra + at + 2, 2);
+        if (length > size - at - 4) break;
+        if (zni_get_le(extra + at, 2) == 1) return length >= 8 * (size_t)(which + 1) ? zni_get_le(extra + at + 4 + 8 * (size_t)which, 8) : UINT64_MAX;
+        at += 4 + length;
+    }
+    return UINT64_MAX;
+}
+static zn_result zni_zip_record(zni_archive *a, const unsigned char *r, size_t left, zni_zip_file *file, size_t *out_length) {
+    size_t name, extra, comment;
+    uint64_t packed, size, offset, n = a->file.size;
+    const unsigned char *extras, *local;
+    int wide = 0;
+    if (left < 46 || memcmp(r, "PK\1\2", 4) != 0) return zni_archive_fail(a, ZN_ERROR_FORMAT, r, "a record of the central directory is damaged");
+    name = (size_t)zni_get_le(r + 28, 2);
+    extra = (size_t)zni_get_le(r + 30, 2);
+    comment = (size_t)zni_get_le(r + 32, 2);
+    if (name + extra + comment > left - 46) return zni_archive_fail(a, ZN_ERROR_FORMAT, r, "a record of the central directory is damaged");
+    *out_length = 46 + name + extra + comment;
+    file->name = zni_slice_of(r + 46, name);
+    extras = r + 46 + name;
+    if (zni_get_le(r + 10, 2) != 0) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, r, "refused: the zip file is compressed; torch.save writes it plain");
+    packed = zni_get_le(r + 20, 4);
+    size = zni_get_le(r + 24, 4);
+    offset = zni_get_le(r + 42, 4);
+    if (size == 0xffffffffu) size = zni_zip_wide(extras, extra, wide++);
+    if (packed == 0xffffffffu) packed = zni_zip_wide(extras, extra, wide++);
+    if (offset == 0xffffffffu) offset = zni_zip_wide(extras, extra, wide);
+    if (n < 30 || offset > n - 30 || memcmp(a->file.bytes + (size_t)offset, "PK\3\4", 4) != 0) return zni_archive_fail(a, ZN_ERROR_FORMAT, r, "a file of the zip is not where it should be");
+    local = a->file.bytes + (size_t)offset;
+    offset += 30 + zni_get_le(local + 26, 2) + zni_get_le(local + 28, 2);
+    if (packed != size || offset > n || size > n - offset) return zni_archive_fail(a, ZN_ERROR_FORMAT, r, "a file of the zip reaches past its end");
+    file->bytes = a->file.bytes + (size_t)offset;
+    file->size = (size_t)size;
+    return ZN_OK;
+}
+/* Storage key: the file whose name ends in /data/KEY. All names begin alike, so cutting that off keeps their order. */
+static int zni_zip_storage(const zni_storages *s, zni_slice key, const unsigned char **out_bytes, size_t *out_size) {
+    const zni_zip_file *files = (const zni_zip_file *)s->items;
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = zni_slice_compare(files[middle].name, key);
+        if (order == 0) {
+            *out_bytes = files[middle].bytes;
+            *out_size = files[middle].size;
+            return 1;
+        }
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return 0;
+}
+static zn_result zni_zip_files(zni_archive *a, zni_zip_file *files, const zni_zip_directory *d, zni_slice *out_pickle, size_t *out_storages) {
+    const unsigned char *at = a->file.bytes + d->offset, *end = at + d->size;
+    uint64_t i;
+    size_t length, root, kept = 0;
+    zni_zip_file f;
+    *out_pickle = zni_slice_of(NULL, 0);
+    for (i = 0; i < d->entries; ++i, at += length) { /* first the pickle: its name says what the others begin with */
+        if (zni_zip_record(a, at, (size_t)(end - at), &f, &length) != ZN_OK) return a->ctx->code;
+        if (zni_slice_ends(f.name, "/constants.pkl")) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, NULL, "refused: a TorchScript archive; save the model's state_dict");
+        if (zni_slice_ends(f.name, "/byteorder") && f.size == 3 && memcmp(f.bytes, "big", 3) == 0) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, NULL, "refused: values in big-endian order");
+        if (!zni_slice_ends(f.name, "/data.pkl") || out_pickle->text != NULL) continue;
+        *out_pickle = zni_slice_of(f.bytes, f.size);
+        files[0] = f;
+    }
+    if (out_pickle->text == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "a zip file without data.pkl is no PyTorch checkpoint");
+    root = files[0].name.length - strlen("data.pkl");
+    f = files[0];
+    for (i = 0, at = a->file.bytes + d->offset; i < d->entries; ++i, at += length) {
+        zni_zip_file *to = &files[kept];
+        zni_slice begin = f.name;
+        if (zni_zip_record(a, at, (size_t)(end - at), to, &length) != ZN_OK) return a->ctx->code;
+        if (to->name.length <= root + 5 || memcmp(to->name.text, begin.text, root) != 0 || memcmp(to->name.text + root, "data/", 5) != 0) continue;
+        to->name = zni_slice_of(to->name.text + root + 5, to->name.length - root - 5);
+        ++kept;
+    }
+    if (kept > 1) qsort(files, kept, sizeof *files, zni_zip_compare);
+    *out_storages = kept;
+    return ZN_OK;
+}
+static zn_result zni_zip_read(zni_archive *a) {
+    zni_zip_directory d;
+    zni_zip_file *files;
+    zni_storages storages;
+    zni_slice pickle;
+    zni_pickle p;
+    int32_t root;
+    if (zni_zip_locate(a, &d) != ZN_OK) return a->ctx->code;
+    files = ZNI_NEW(a->ctx, zni_zip_file, (size_t)d.entries + 1);
+    if (files == NULL) return a->ctx->code;
+    storages.find = zni_zip_storage;
+    storages.items = files;
+    memset(&p, 0, sizeof p);
+    p.archive = a;
+    if (zni_zip_files(a, files, &d, &pickle, &storages.count) == ZN_OK) {
+        p.at = (const unsigned char *)pickle.text;
+        p.end = p.at + pickle.length;
+        root = zni_pickle_run(&p);
+        if (root >= 0) zni_pickle_entries(&p, root, &storages);
+        zni_pickle_free(&p);
+    }
+    zni_free(a->ctx, files);
+    return a->ctx->code;
+}
+
+/* ---- the format before zip: pickles of magic number, version, machine, value, storage keys; then the storages ---- */
+/* Types of all storages that the pickle speaks of, sorted by key: size is the width of one value. */
+static zni_zip_file *zni_legacy_widths(zni_pickle *p, size_t *out_count) {
+    zni_zip_file *widths = ZNI_NEW(p->archive->ctx, zni_zip_file, p->value_count + 1);
+    size_t i, count = 0;
+    for (i = 0; widths != NULL && i < p->value_count; ++i) {
+        if (p->values[i].kind != ZNI_V_STORAGE) continue;
+        widths[count].name = p->values[p->values[i].first].text;
+        widths[count].bytes = NULL;
+        widths[count++].size = zni_dtype_bytes[p->values[i].extra];
+    }
+    if (count > 1) qsort(widths, count, sizeof *widths, zni_zip_compare);
+    *out_count = count;
+    return widths;
+}
+/* Each storage is an i64 number of values and the values; their type stands in the pickle, at the storage of that key. */
+static zn_result zni_legacy_storages(zni_archive *a, zni_pickle *p, int32_t keys, zni_zip_file *files, size_t *out_count) {
+    zni_storages widths;
+    const unsigned char *none;
+    zni_zip_file *items = zni_legacy_widths(p, &widths.count);
+    size_t width;
+    int32_t link;
+    *out_count = 0;
+    if (items == NULL) return a->ctx->code;
+    widths.items = items;
+    for (link = p->values[keys].first; link >= 0; link = p->links[link].next) {
+        uint64_t values = p->end - p->at < 8 ? UINT64_MAX : zni_get_le(p->at, 8);
+        zni_slice key = zni_slice_of("", 0);
+        if (zni_pickle_is(p, p->links[link].a, ZNI_V_TEXT)) key = p->values[p->links[link].a].text;
+        if (!zni_zip_storage(&widths, key, &none, &width)) {
+            zni_archive_fail(a, ZN_ERROR_FORMAT, p->at, "a storage belongs to no tensor");
+            break;
+        }
+        if (values == UINT64_MAX || values > (uint64_t)(p->end - p->at - 8) / width) {
+            zni_archive_fail(a, ZN_ERROR_FORMAT, p->at, "a storage ends early: the file is cut short");
+            break;
+        }
+        files[*out_count].name = key;
+        files[*out_count].bytes = p->at + 8;
+        files[(*out_count)++].size = (size_t)values * width;
+        p->at += 8 + (size_t)values * width;
+    }
+    zni_free(a->ctx, items);
+    if (*out_count > 1) qsort(files, *out_count, sizeof *files, zni_zip_compare);
+    return a->ctx->code;
+}
+static zn_result zni_legacy_read(zni_archive *a) {
+    static const unsigned char magic[] = {0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
+    const unsigned char *end = a->file.bytes + a->file.size;
+    zni_pickle p;
+    zni_storages storages;
+    zni_zip_file *files = NULL;
+    int32_t root = -1, keys = -1;
+    size_t count = 0;
+    int32_t link;
+    memset(&p, 0, sizeof p);
+    p.archive = a;
+    p.at = a->file.bytes;
+    p.end = end;
+    if (a->file.size > 16 && a->file.bytes[2] == 0x8a && a->file.bytes[3] == 10 && memcmp(a->file.bytes + 4, magic, 10) == 0) {
+        zni_pickle_run(&p); /* the number itself */
+        if (a->ctx->code == ZN_OK) zni_pickle_run(&p);
+        if (a->ctx->code == ZN_OK) root = zni_pickle_run(&p);
+        if (root >= 0 && zni_pickle_is(&p, zni_pickle_lookup(&p, root, "little_endian"), ZNI_V_INT) && p.values[zni_pickle_lookup(&p, root, "little_endian")].number == 0)
+            zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, NULL, "refused: values in big-endian order");
+        root = a->ctx->code == ZN_OK ? zni_pickle_run(&p) : -1;
+        keys = root >= 0 ? zni_pickle_run(&p) : -1;
+    } else if (zni_pickle_run(&p) >= 0) { /* says by name what it refuses */
+        zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "a pickle, but no PyTorch checkpoint");
+    }
+    for (link = keys >= 0 && p.values[keys].kind == ZNI_V_LIST ? p.values[keys].first : -1; link >= 0; link = p.links[link].next) ++count;
+    if (keys >= 0) files = ZNI_NEW(a->ctx, zni_zip_file, count + 1);
+    if (files != NULL && zni_legacy_storages(a, &p, keys, files, &storages.count) == ZN_OK) {
+        storages.find = zni_zip_storage;
+        storages.items = files;
+        zni_pickle_entries(&p, root, &storages);
+    }
+    zni_free(a->ctx, files);
+    zni_pickle_free(&p);
+    return a->ctx->code;
+}
+/* ---- any of them ---- */
+static zn_result zni_archive_sort(zni_archive *a) {
+    size_t i, gap, j;
+    char shown[128];
+    a->by_name = ZNI_NEW(a->ctx, size_t, a->count + 1);
+    if (a->by_name == NULL) return a->ctx->code;
+    for (i = 0; i < a->count; ++i) {
+        zni_slice *name = &a->entries[i].name;
+        if (zni_slice_begins(*name, "module.")) *name = zni_slice_of(name->text + 7, name->length - 7); /* DataParallel's */
+        a->by_name[i] = i;
+    }
+    for (gap = a->count / 2; gap > 0; gap /= 2) /* shell sort: qsort cannot see the entries */
+        for (i = gap; i < a->count; ++i) {
+            size_t moved = a->by_name[i];
+            for (j = i; j >= gap && zni_slice_compare(a->entries[a->by_name[j - gap]].name, a->entries[moved].name) > 0; j -= gap) a->by_name[j] = a->by_name[j - gap];
+            a->by_name[j] = moved;
+        }
+    for (i = 1; i < a->count; ++i)
+        if (zni_slice_compare(a->entries[a->by_name[i - 1]].name, a->entries[a->by_name[i]].name) == 0)
+            return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "tensor %s stands there twice", zni_slice_text(a->entries[a->by_name[i]].name, shown));
+    return ZN_OK;
+}
+static const zni_entry *zni_archive_find(const zni_archive *a, const char *name) {
+    zni_slice key = zni_slice_of(name, strlen(name));
+    size_t low = 0, high = a->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = zni_slice_compare(a->entries[a->by_name[middle]].name, key);
+        if (order == 0) return &a->entries[a->by_name[middle]];
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return NULL;
+}
+/* A text of the metadata; NULL when there is none. */
+static const char *zni_archive_text(const zni_archive *a, const char *key) {
+    size_t i;
+    for (i = 0; i < a->pair_count; ++i)
+        if (zni_slice_is(a->pairs[i].key, key)) return a->pairs[i].value.text;
+    return NULL;
+}
+/* path must live as long as the archive. Close it also when this fails. */
+static zn_result zni_archive_open(zn_ctx *ctx, const char *path, zni_archive *a) {
+    const unsigned char *b;
+    zn_result result;
+    memset(a, 0, sizeof *a);
+    if (ctx->code != ZN_OK) return ctx->code;
+    a->ctx = ctx;
+    a->path = path;
+    if (zni_mapping_open(ctx, path, &a->file) != ZN_OK) return ctx->code;
+    b = a->file.bytes;
+    if (a->file.size >= 4 && memcmp(b, "PK\3\4", 4) == 0) result = zni_zip_read(a);
+    else if (a->file.size >= 10 && b[8] == '{') result = zni_safetensors_read(a);
+    else if (a->file.size >= 3 && b[0] == 0x80) result = zni_legacy_read(a);
+    else return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "neither safetensors nor a PyTorch checkpoint");
+    return result == ZN_OK ? zni_archive_sort(a) : result;
+}
+
+/* ---- tensors into a network ---- */
+/* Equal sizes, those of 1 left out: a gate may be k or 1 x k x 1 x 1. */
+static int zni_entry_shaped(const zni_entry *e, zn_shape s) {
+    int i = 0, j = 0;
+    for (;;) {
+        while (i < e->dims && e->n[i] == 1) ++i;
+        while (j < s.dims && s.n[j] == 1) ++j;
+        if (i == e->dims || j == s.dims) return i == e->dims && j == s.dims;
+        if (e->n[i++] != s.n[j++]) return 0;
+    }
+}
+static const char *zni_entry_shape_text(const zni_entry *e, char *text, size_t size) {
+    size_t used = 0;
+    int i;
+    text[0] = '\0';
+    for (i = 0; i < e->dims && used + 24 < size; ++i) used += (size_t)snprintf(text + used, size - used, "%s%ld", i > 0 ? "x" : "", (long)e->n[i]);
+    return text;
+}
+typedef struct zni_loading {
+    const zn_load_opts *opts;
+    zn_load_report report;
+    char first[400]; /* the first few names that do not fit */
+} zni_loading;
+static void zni_loading_skip(zni_loading *l, zn_load_skip why, const char *name, const char *detail) {
+    static const char *const words[] = {"missing", "unexpected", "misshaped"};
+    int *count = why == ZN_SKIP_MISSING ? &l->report.missing : why == ZN_SKIP_UNEXPECTED ? &l->report.unexpected : &l->report.misshaped;
+    size_t used = strlen(l->first);
+    if (++*count <= 3) snprintf(l->first + used, sizeof l->first - used, "%s%s %.80s%s%s", used > 0 ? "; " : "", words[why], name, *detail != '\0' ? " " : "", detail);
+    if (l->opts->on_skip != NULL) l->opts->on_skip(why, name, detail, l->opts->user);
+}
+static int zni_entry_is_state(const zni_entry *e) { return zni_slice_ends(e->name, "num_batches_tracked") || zni_slice_begins(e->name, "train."); }
+
+/* Compares names and shapes without loading anything. */
+static void zni_loading_compare(zni_loading *l, const zni_archive *a, const zn_net *net) {
+    char text[128], detail[192], shape[64];
+    size_t i;
+    int k;
+    for (k = 0; k < net->count; ++k) {
+        const zni_entry *e = zni_archive_find(a, net->tensors[k]->name);
+        if (e == NULL) zni_loading_skip(l, ZN_SKIP_MISSING, net->tensors[k]->name, "");
+        else if (!zni_entry_shaped(e, net->tensors[k]->shape)) {
+            snprintf(detail, sizeof detail, "(%s in the file, %s here)", zni_entry_shape_text(e, text, sizeof text), zni_shape_text(net->tensors[k]->shape, shape));
+            zni_loading_skip(l, ZN_SKIP_MISSHAPED, net->tensors[k]->name, detail);
+        } else {
+            ++l->report.loaded;
+            l->report.half += e->dtype == ZNI_F16 || e->dtype == ZNI_BF16;
+        }
+    }
+    for (i = 0; i < a->count; ++i) {
+        char name[128];
+        int known = zni_entry_is_state(&a->entries[i]);
+        for (k = 0; k < net->count && !known; ++k) known = zni_slice_is(a->entries[i].name, net->tensors[k]->name);
+        if (!known) zni_loading_skip(l, ZN_SKIP_UNEXPECTED, zni_slice_text(a->entries[i].name, name), "");
+    }
+}
+static zn_result zni_net_take(zn_net *net, const zni_archive *a, const zn_load_opts *opts, zn_load_report *out_report) {
+    zn_load_opts strict;
+    zni_loading l;
+    int k;
+    memset(&strict, 0, sizeof strict);
+    memset(&l, 0, sizeof l);
+    l.opts = opts != NULL ? opts : &strict;
+    zni_loading_compare(&l, a, net);
+    if (out_report != NULL) *out_report = l.report;
+    if (!l.opts->transfer && l.report.missing + l.report.unexpected + l.report.misshaped > 0)
+        return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%s: %d tensors fit, %d missing, %d unexpected, %d misshaped: %s", a->path, l.report.loaded, l.report.missing, l.report.unexpected, l.report.misshaped, l.first);
+    for (k = 0; k < net->count; ++k) {
+        const zni_entry *e = zni_archive_find(a, net->tensors[k]->name);
+        if (e != NULL && zni_entry_shaped(e, net->tensors[k]->shape)) zni_entry_read(e, net->tensors[k]->data);
+    }
+    return ZN_OK;
+}
+ZN_API zn_result zn_net_load_tensors(zn_net *net, const char *path, const zn_load_opts *opts, zn_load_report *out_report) {
+    zni_archive a;
+    zn_result result;
+    if (out_report != NULL) memset(out_report, 0, sizeof *out_report);
+    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    result = zni_archive_open(net->ctx, path, &a);
+    if (result == ZN_OK) result = zni_net_take(net, &a, opts, out_report);
+    zni_archive_close(&a);
+    return result;
+}
+ZN_API zn_result zn_net_load_checkpoint(zn_ctx *ctx, const char *path, const zn_net_opts *opts, zn_net **out_net) {
+    zni_archive a;
+    zn_net_opts o = opts != NULL ? *opts : zn_net_opts_default();
+    zn_net *net = NULL;
+    int k, fits = 0;
+    if (out_net != NULL) *out_net = NULL;
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load_checkpoint: NULL was passed");
+    if (zni_archive_open(ctx, path, &a) == ZN_OK) {
+        const zni_entry *head = zni_archive_find(&a, "fc_linear.netblock.weight");
+        if (o.classes == 0 && head != NULL && head->dims == 2 && head->n[0] <= ZN_MAX_CLASSES) o.classes = (int)head->n[0];
+        for (k = ZN_PROJECTION_ZENNAS; k >= ZN_PROJECTION_FACE && !fits; --k) {
+            int i;
+            o.projection = k == ZN_PROJECTION_ZENNAS ? ZN_PROJECTION_ZENNAS : ZN_PROJECTION_FACE;
+            zn_net_destroy(net);
+            if (zn_net_create(ctx, &o, &net) != ZN_OK) break;
+            for (i = 0, fits = 1; i < net->count; ++i) fits = fits && zni_archive_find(&a, net->tensors[i]->name) != NULL;
+        }
+        if (net != NULL && zni_net_take(net, &a, NULL, NULL) == ZN_OK) {
+            *out_net = net;
+            net = NULL;
+        }
+    }
+    zn_net_destroy(net);
+    zni_archive_close(&a);
+    return ctx->code;
+}
+ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(const char *name, const char *dtype, const int64_t *sizes, int dims, void *user),
+                              void (*on_metadata)(const char *key, const char *value, void *user), void *user) {
+    zni_archive a;
+    zn_result result;
+    size_t i;
+    if (ctx == NULL || path == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_file_list: NULL was passed");
+    result = zni_archive_open(ctx, path, &a);
+    for (i = 0; result == ZN_OK && on_metadata != NULL && i < a.pair_count; ++i) on_metadata(a.pairs[i].key.text, a.pairs[i].value.text, user);
+    for (i = 0; result == ZN_OK && on_tensor != NULL && i < a.count; ++i) {
+        char name[128];
+        on_tensor(zni_slice_text(a.entries[i].name, name), zni_dtype_names[a.entries[i].dtype], a.entries[i].n, a.entries[i].dims, user);
+    }
+    zni_archive_close(&a);
+    return result;
+}
+
+/* ---- writing ---- */
+/* Collects texts and tensors (whose values must live until the end), then writes the file in one go. */
+typedef struct zni_store {
+    zn_ctx *ctx;
+    zni_text metadata, header;
+    struct { const zn_real *data; size_t bytes; } *parts;
+    size_t count, capacity, offset;
+} zni_store;
+
+static void zni_store_begin(zni_store *s, zn_ctx *ctx) {
+    memset(s, 0, sizeof *s);
+    s->ctx = s->metadata.ctx = s->header.ctx = ctx;
+}
+static void zni_text_json(zni_text *t, const char *text) { /* quoted and escaped */
+    zni_text_append(t, "\"", 1);
+    for (; *text != '\0'; ++text) {
+        if (*text == '"' || *text == '\\') zni_text_format(t, "\\%c", *text);
+        else if ((unsigned char)*text < 32) zni_text_format(t, "\\u%04x", (unsigned)(unsigned char)*text);
+        else zni_text_append(t, text, 1);
+    }
+    zni_text_append(t, "\"", 1);
+}
+static void zni_store_text(zni_store *s, const char *key, const char *value) {
+    zni_text_append(&s->metadata, ",", s->metadata.length > 0);
+    zni_text_json(&s->metadata, key);
+    zni_text_append(&s->metadata, ":", 1);
+    zni_text_json(&s->metadata, value);
+}
+static void zni_store_number(zni_store *s, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", value);
+    zni_store_text(s, key, text);
+}
+static void zni_store_tensor(zni_store *s, const char *name, zn_shape shape, const zn_real *data) {
+    void *items = s->parts;
+    size_t bytes = zni_shape_count(shape) * sizeof(zn_real);
+    int i;
+    zni_text_append(&s->header, ",", 1);
+    zni_text_json(&s->header, name);
+    zni_text_format(&s->header, ":{\"dtype\":\"%s\",\"shape\":[", sizeof(zn_real) == 8 ? "F64" : "F32");
+    for (i = 0; i < shape.dims; ++i) zni_text_format(&s->header, "%s%d", i > 0 ? "," : "", shape.n[i]);
+    zni_text_format(&s->header, "],\"data_offsets\":[%lu,%lu]}", (unsigned long)s->offset, (unsigned long)(s->offset + bytes));
+    if (!zni_grow(s->ctx, &items, &s->capacity, s->count + 1, sizeof *s->parts)) {
+        s->header.failed = 1;
+        return;
+    }
+    memcpy(&s->parts, &items, sizeof items);
+    s->parts[s->count].data = data;
+    s->parts[s->count++].bytes = bytes;
+    s->offset += bytes;
+}
+static void zni_store_values(zni_replace *r, const zn_real *data, size_t bytes) { /* little endian, whatever the machine */
+    static const union { uint16_t u; unsigned char first; } probe = {1};
+    unsigned char buffer[4096];
+    size_t i, k, width = sizeof(zn_real);
+    if (probe.first == 1) {
+        zni_replace_write(r, data, bytes);
+        return;
+    }
+    for (i = 0; i < bytes; i += width) {
+        const unsigned char *from = (const unsigned char *)data + i;
+        for (k = 0; k < width; ++k) buffer[k] = from[width - 1 - k];
+        zni_replace_write(r, buffer, width);
+    }
+}
+/* Writes the file and frees the store, also after a failure. */
+static zn_result zni_store_end(zni_store *s, const char *path) {
+    zni_text whole;
+    zni_replace r;
+    unsigned char size[8];
+    size_t i;
+    memset(&whole, 0, sizeof whole);
+    whole.ctx = s->ctx;
+    zni_text_append(&whole, "{\"__metadata__\":{", 17);
+    if (s->metadata.length > 0) zni_text_append(&whole, s->metadata.chars, s->metadata.length);
+    zni_text_append(&whole, "}", 1);
+    if (s->header.length > 0) zni_text_append(&whole, s->header.chars, s->header.length);
+    zni_text_append(&whole, "}", 1);
+    while (!whole.failed && whole.length % 8 != 0) zni_text_append(&whole, " ", 1); /* values begin aligned */
+    if (!whole.failed && !s->metadata.failed && !s->header.failed && zni_replace_begin(&r, s->ctx, path) == ZN_OK) {
+        zni_put_le(size, whole.length, 8);
+        zni_replace_write(&r, size, 8);
+        zni_replace_write(&r, whole.chars, whole.length);
+        for (i = 0; i < s->count; ++i) zni_store_values(&r, s->parts[i].data, s->parts[i].bytes);
+        zni_replace_end(&r, 1);
+    }
+    zni_free(s->ctx, whole.chars);
+    zni_free(s->ctx, s->metadata.chars);
+    zni_free(s->ctx, s->header.chars);
+    zni_free(s->ctx, s->parts);
+    return s->ctx->code;
+}
+
+/* ---- a network and its description ---- */
+#define ZNI_MODEL_VERSION "1"
+static const char *const zni_projection_names[] = {"face", "zennas"};
+static const char *const zni_filter_names[] = {"bicubic", "bilinear"};
+
+static void zni_store_net(zni_store *s, const zn_net *net) {
+    const zn_net_opts *o = &net->opts;
+    const zn_input *in = &net->input;
+    zni_text names;
+    char key[32];
+    int i;
+    memset(&names, 0, sizeof names);
+    names.ctx = s->ctx;
+    zni_store_text(s, "format", "pt");
+    zni_store_text(s, "zennet", ZNI_MODEL_VERSION);
+    zni_store_text(s, "structure", o->structure);
+    for (i = 0; i < o->classes; ++i) {
+        zni_text_append(&names, i > 0 ? "," : "[", 1);
+        zni_text_json(&names, net->class_names[i]);
+    }
+    zni_text_append(&names, "]", 1);
+    if (names.failed) s->metadata.failed = 1;
+    else zni_store_text(s, "classes", names.chars);
+    zni_free(s->ctx, names.chars);
+    zni_store_text(s, "attention", zni_attention_names[o->attention]);
+    zni_store_number(s, "lw_att", o->lw_att);
+    zni_store_number(s, "reslink", o->reslink);
+    zni_store_number(s, "bn", o->bn);
+    zni_store_text(s, "projection", zni_projection_names[o->projection]);
+    zni_store_number(s, "train_attention", o->train_attention);
+    zni_store_number(s, "bn_momentum", o->bn_momentum);
+    zni_store_number(s, "bn_eps", o->bn_eps);
+    zni_store_number(s, "gn_eps", o->gn_eps);
+    zni_store_number(s, "input_size", in->size);
+    zni_store_number(s, "input_resize", in->resize);
+    zni_store_text(s, "input_filter", zni_filter_names[in->filter]);
+    zni_store_text(s, "input_channels", in->bgr ? "bgr" : "rgb");
+    for (i = 0; i < 3; ++i) {
+        snprintf(key, sizeof key, "input_mean_%d", i);
+        zni_store_number(s, key, in->mean[i]);
+        snprintf(key, sizeof key, "input_std_%d", i);
+        zni_store_number(s, key, in->std[i]);
+    }
+    for (i = 0; i < net->count; ++i) zni_store_tensor(s, net->tensors[i]->name, net->tensors[i]->shape, net->tensors[i]->data);
+}
+ZN_API zn_result zn_net_save(const zn_net *net, const char *path) {
+    zni_store s;
+    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    zni_store_begin(&s, net->ctx);
+    zni_store_net(&s, net);
+    return zni_store_end(&s, path);
+}
+
+/* Each takes a text of the metadata; a missing or impossible one is an error that names it. */
+static const char *zni_describe_text(zni_archive *a, const char *key) {
+    const char *text = zni_archive_text(a, key);
+    if (text == NULL) zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata lack '%s'", key);
+    return text;
+}
+static double zni_describe_number(zni_archive *a, const char *key, double low, double high) {
+    const char *text = zni_describe_text(a, key);
+    char *end = NULL;
+    double value = text != NULL ? strtod(text, &end) : 0.0;
+    if (text == NULL) return low;
+    if (end != text && *end == '\0' && value >= low && value <= high) return value;
+    zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata say %s '%.40s', which must be %g to %g", key, text, low, high);
+    return low;
+}
+static int zni_describe_choice(zni_archive *a, const char *key, const char *const *names, int count) {
+    const char *text = zni_describe_text(a, key);
+    int choice = zni_find_name(names, count, text);
+    if (text != NULL && choice < 0) zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata say %s '%.40s', which is not known", key, text);
+    return choice < 0 ? 0 : choice;
+}
+/* Class names out of a JSON list: count 0 counts them only. */
+static int zni_describe_classes(zni_archive *a, const char **names, int limit) {
+    const char *text = zni_describe_text(a, "classes");
+    zni_json j;
+    int count = 0;
+    memset(&j, 0, sizeof j);
+    if (text == NULL) return 0;
+    j.archive = a;
+    j.at = text;
+    j.end = text + strlen(text);
+    a->pool_used = 0; /* of the second pool, see zni_net_describe */
+    if (zni_json_take(&j, '[')) {
+        do {
+            zni_slice s;
+            if (count >= limit || zni_json_string(&j, &s) != ZN_OK) break;
+            names[count++] = s.text;
+        } while (zni_json_take(&j, ','));
+        if (zni_json_take(&j, ']') && zni_json_peek(&j) == '\0' && count > 0 && a->ctx->code == ZN_OK) return count;
+    }
+    a->ctx->code = ZN_OK; /* say it in our words: the place is in a text of its own */
+    zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata do not hold 1 to %d class names", limit);
+    return 0;
+}
+static zn_net *zni_net_describe(zni_archive *a) {
+    const char **names = ZNI_NEW(a->ctx, const char *, ZN_MAX_CLASSES);
+    char *pool = a->pool, *texts;
+    zn_net_opts o = zn_net_opts_default();
+    zn_input in = zn_input_default();
+    zn_net *net = NULL;
+    char key[32];
+    int i, bgr;
+    static const char *const orders[] = {"rgb", "bgr"};
+    if (names == NULL) return NULL;
+    texts = ZNI_NEW(a->ctx, char, zni_archive_text(a, "classes") != NULL ? strlen(zni_archive_text(a, "classes")) + 1 : 1);
+    if (texts != NULL) {
+        a->pool = texts;
+        o.classes = zni_describe_classes(a, names, ZN_MAX_CLASSES);
+        a->pool = pool;
+        o.structure = zni_describe_text(a, "structure");
+        o.attention = (zn_attention)zni_describe_choice(a, "attention", zni_attention_names, 3);
+        o.lw_att = (int)zni_describe_number(a, "lw_att", 0, 1);
+        o.reslink = (int)zni_describe_number(a, "reslink", 0, 1);
+        o.bn = (int)zni_describe_number(a, "bn", 0, 1);
+        o.projection = (zn_projection)zni_describe_choice(a, "projection", zni_projection_names, 2);
+        o.train_attention = (int)zni_describe_number(a, "train_attention", 0, 1);
+        o.bn_momentum = zni_describe_number(a, "bn_momentum", 0, 1);
+        o.bn_eps = zni_describe_number(a, "bn_eps", 1e-30, 1e30);
+        o.gn_eps = zni_describe_number(a, "gn_eps", 1e-30, 1e30);
+        in.size = (int)zni_describe_number(a, "input_size", 1, 65536);
+        in.resize = (int)zni_describe_number(a, "input_resize", -65536, 65536);
+        in.filter = (zn_filter)zni_describe_choice(a, "input_filter", zni_filter_names, 2);
+        bgr = zni_describe_choice(a, "input_channels", orders, 2);
+        in.bgr = bgr;
+        for (i = 0; i < 3; ++i) {
+            snprintf(key, sizeof key, "input_mean_%d", i);
+            in.mean[i] = zni_describe_number(a, key, -1e6, 1e6);
+            snprintf(key, sizeof key, "input_std_%d", i);
+            in.std[i] = zni_describe_number(a, key, 1e-6, 1e6);
+        }
+        if (a->ctx->code == ZN_OK && zn_net_create(a->ctx, &o, &net) == ZN_OK && (zn_net_set_class_names(net, names, o.classes) != ZN_OK || zn_net_set_input(net, &in) != ZN_OK)) {
+            zn_net_destroy(net);
+            net = NULL;
+        }
+    }
+    zni_free(a->ctx, texts);
+    zni_free(a->ctx, (void *)names);
+    return net;
+}
+ZN_API zn_result zn_net_load(zn_ctx *ctx, const char *path, zn_net **out_net) {
+    zni_archive a;
+    zn_net *net = NULL;
+    if (out_net != NULL) *out_net = NULL;
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load: NULL was passed");
+    if (zni_archive_open(ctx, path, &a) == ZN_OK) {
+        if (zni_archive_text(&a, "zennet") == NULL)
+            zni_archive_fail(&a, ZN_ERROR_FORMAT, NULL, "it holds tensors, but not the network's description; say which structure it is of");
+        else if (strcmp(zni_archive_text(&a, "zennet"), ZNI_MODEL_VERSION) != 0)
+            zni_archive_fail(&a, ZN_ERROR_UNSUPPORTED, NULL, "version %.20s of model files is not known", zni_archive_text(&a, "zennet"));
+        else net = zni_net_describe(&a);
+        if (net != NULL && zni_net_take(net, &a, NULL, NULL) == ZN_OK) {
+            *out_net = net;
+            net = NULL;
+        }
+    }
+    zn_net_destroy(net);
+    zni_archive_close(&a);
+    return ctx->code;
+}
 
 /* ==================================================================================================================
    IMPL-TRAIN  optimisers, schedule, trainer
