@@ -7863,6 +7863,7 @@ static zn_result zni_zip_read(zni_archive *a) {
     zni_slice pickle;
     zni_pickle p;
     int32_t root;
+    memset(&d, 0, sizeof d);
     if (zni_zip_locate(a, &d) != ZN_OK) return a->ctx->code;
     files = ZNI_NEW(a->ctx, zni_zip_file, (size_t)d.entries + 1);
     if (files == NULL) return a->ctx->code;

@@ -90,7 +90,7 @@ static int analyze(zn_ctx *ctx, const char *text, const zn_net_opts *o, int reso
 
 int main(int argc, char **argv) {
     long resolution = 0, classes = 0;
-    const char *attention = NULL, *projection = "face", *words[1];
+    const char *attention = NULL, *projection = "face", *words[1] = {NULL};
     int lw_att = 0, reslink = 1, bn = 1, layers = 1, json = 0, count, status;
     tool_option options[] = {{"resolution", TOOL_INT, &resolution, "R", "height and width of the input, pixels; 0: 224, or the model file's", 0, 65536},
                              {"classes", TOOL_INT, &classes, "N", "classes of the head; 0: 7, or the model file's", 0, ZN_MAX_CLASSES},
