@@ -40,7 +40,9 @@ for precision in golden golden_double; do
     if [ "${GOLDEN_SHARED:-yes}" = no ] || [ ! -d $SHARED ]; then
         echo "$precision: skipped $SHARED (not present, or not wanted)"
     else
-        run "$precision, shared" "$BUILD/tests/$precision" --case $SHARED/res_k1k3k1_sa.txt $SHARED
+        run "$precision, shared" "$BUILD/tests/$precision" $SHARED/*.txt $SHARED/images
+        loadable=$(ls $SHARED/checkpoints/*.pth $SHARED/checkpoints/*.safetensors | grep -v -e hostile -e truncated)
+        run "$precision, checkpoints" "$BUILD/tests/$precision" --case $SHARED/res_k1k3k1_sa.txt $loadable
     fi
 done
 rm -f "$log"
