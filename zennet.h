@@ -880,6 +880,45 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
 /* ==================================================================================================================
    API-INFER  inference sessions
    ================================================================================================================== */
+/* A session is a network compiled for running: batch norms are folded into convolutions, ReLU, residual sums and attention
+   into the loops that make or read a tensor, weights packed for the kernels, buffers planned once. It copies what it
+   needs, so later changes of the network do not reach it, and its network may be destroyed first. Nothing is allocated
+   after creation. One network serves any number of sessions; sessions run side by side, each called by one thread at a
+   time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
+   within rounding. */
+typedef struct zn_session_opts {
+    int batch;        /* most images of one zn_session_run; 1 */
+    int resolution;   /* side of the input, pixels; 0: the size that the network's zn_input says */
+    int threads;      /* threads of a run; 0: as many as OpenMP gives when the session is made */
+    int picture_side; /* largest side of pictures for zn_session_classify_rgb; 4096; 0: no pictures */
+} zn_session_opts;
+typedef struct zn_session zn_session; /* opaque */
+
+ZN_API zn_session_opts zn_session_opts_default(void);
+/* Bytes that a session takes, all of them. NULL opts: defaults. Errors as for creating one. */
+ZN_API zn_result zn_session_bytes(const zn_net *net, const zn_session_opts *opts, size_t *out_bytes);
+/* ZN_ERROR_ARGUMENT: options out of bounds, or a map smaller than a kernel at this resolution. */
+ZN_API zn_result zn_session_create(const zn_net *net, const zn_session_opts *opts, zn_session **out_session);
+/* The same in the caller's memory, at least zn_session_bytes of any alignment, which outlives the session. */
+ZN_API zn_result zn_session_create_in(const zn_net *net, const zn_session_opts *opts, void *memory, size_t bytes,
+                                      zn_session **out_session);
+ZN_API void zn_session_destroy(zn_session *session);
+ZN_API int zn_session_resolution(const zn_session *session);
+ZN_API int zn_session_classes(const zn_session *session);
+/* x: count x 3 x R x R, normalised as in training; logits: count x classes. 1 <= count <= batch. Leaves no text in the
+   context: any thread may call it. */
+ZN_API zn_result zn_session_run(zn_session *session, const zn_real *x, int count, zn_real *logits);
+/* 8-bit RGB pixels, rows of width from the top -> softmax over the classes and the likeliest of them; either may be NULL.
+   The picture is resized, cropped and normalised as the network's zn_input says. ZN_ERROR_ARGUMENT: a side above
+   picture_side, a box outside. */
+ZN_API zn_result zn_session_classify_rgb(zn_session *session, const unsigned char *rgb, int width, int height, zn_real *prob,
+                                         int *out_best);
+ZN_API zn_result zn_session_classify_box(zn_session *session, const unsigned char *rgb, int width, int height, int x, int y,
+                                         int box_w, int box_h, zn_real *prob, int *out_best);
+/* Grad-CAM (arXiv 1610.02391) of the last picture or run of one image: how much each place of the last feature map speaks
+   for a class, F x F values, negative ones set to 0, not scaled. */
+ZN_API int zn_session_map_size(const zn_session *session); /* F */
+ZN_API zn_result zn_session_grad_cam(const zn_session *session, int class_index, zn_real *out_map);
 
 /* ==================================================================================================================
    API-ONNX  export to ONNX
@@ -1644,7 +1683,7 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #elif defined(__GNUC__)
 #define ZNI_UNROLL _Pragma("GCC unroll 16")
 /* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
-#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic")))
+#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic", "no-var-tracking-assignments")))
 #else
 #define ZNI_UNROLL
 #define ZNI_VECTORISE
@@ -9639,7 +9678,1449 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
 
 /* ==================================================================================================================
    IMPL-INFER  inference sessions
+   ------------------------------------------------------------------------------------------------------------------
+   A session is a list of steps on feature maps ("values") of one image. A map lies as blocks of 8 channels,
+   [blocks][height][width][8], so that 8 channels of a pixel are one vector for convolutions, depthwise or not, and a row
+   of a block is contiguous. What stands in lanes past the last channel means nothing and is read by nobody.
+
+   A step is cut into tasks by shape alone: threads take tasks, every value is written by one task, sums are merged in the
+   order of tasks. A batch of several images gives each thread whole images in an arena of its own instead.
+
+   Shuffle attention costs no pass of its own: the step before leaves the mean and the variance of every channel of each
+   of its tasks, the convolution behind applies the gates while it copies its input, its weights are packed for shuffled
+   channels, and the channels before stand in an order in which whole vectors need the same gate.
    ================================================================================================================== */
+#define ZNI_LANES 8
+#define ZNI_BLOCKS(channels) (((size_t)(channels) + ZNI_LANES - 1) / ZNI_LANES)
+#define ZNI_MAX_TILE 16 /* pixels */
+#define ZNI_MAX_TILE_BLOCKS 6
+
+/* ---- kernels: one always-inline body each, compiled for several instruction sets and chosen when a session is made ---- */
+typedef struct zni_strip {           /* pixels x (blocks of 8 outputs) of a convolution, or a row of a depthwise one */
+    const zn_real *x, *w, *bias;    /* x: the first pixel's first tap; pixels are ZNI_LANES apart */
+    const zn_real *add;             /* NULL, or what is added, laid out like y */
+    zn_real *y;
+    size_t x_plane, x_row, y_plane; /* distances in values */
+    const int *taps;                /* where the taps of a row stand */
+    int kernel, channels, relu;
+    int width;                      /* depthwise: pixels of the row; x may be read for ZNI_MAX_TILE more */
+} zni_strip;
+
+typedef enum zni_gate_mode { ZNI_GATE_COPY, ZNI_GATE_SCALE, ZNI_GATE_SIGMOID, ZNI_GATE_AFFINE } zni_gate_mode;
+
+typedef struct zni_tile_kernel {
+    int blocks, pixels;
+    void (*run)(const zni_strip *t);
+} zni_tile_kernel;
+typedef struct zni_infer_kernels {
+    zni_tile_kernel tiles[4]; /* widest first; the last has 1 block */
+    int depthwise_lanes;      /* weights of the depthwise kernel are repeated to so many */
+    void (*depthwise)(const zni_strip *t);
+    /* count pixels, from `step` values apart to ZNI_LANES apart, through a gate x*p or x*sigmoid(p*x + q) */
+    void (*copy)(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to);
+    /* mean and sum of squared deviations of each lane over count pixels */
+    void (*statistics)(const zn_real *x, int count, zn_real *mean, zn_real *squares);
+} zni_infer_kernels;
+
+/* pixels x (vectors*lanes) outputs stay in registers while the taps and channels pass:
+
+       acc[p][v] += x[pixel p][channel q] (one value, repeated) * w[tap][q][v] (a vector of outputs)
+*/
+ZNI_INLINE void zni_tile_body(const zni_strip *t, const int pixels, const int vectors, const int lanes, const int fused) {
+    zn_real acc[ZNI_MAX_TILE][3][16];
+    const zn_real *ZNI_RESTRICT w = t->w;
+    const int row = vectors * lanes;
+    int full = t->channels / ZNI_LANES, rest = t->channels % ZNI_LANES, kernel = t->kernel, b, i, j, q, p, v, l, h;
+    ZNI_UNROLL
+    for (p = 0; p < pixels; ++p)
+        ZNI_UNROLL
+        for (v = 0; v < vectors; ++v)
+            for (l = 0; l < lanes; ++l) acc[p][v][l] = t->bias[v * lanes + l];
+    for (b = 0; b < full; ++b)
+        for (i = 0; i < kernel; ++i)
+            for (j = 0; j < kernel; ++j) {
+                const zn_real *ZNI_RESTRICT x = t->x + (size_t)b * t->x_plane + (size_t)i * t->x_row + t->taps[j];
+                ZNI_UNROLL
+                for (q = 0; q < ZNI_LANES; ++q)
+                    ZNI_UNROLL
+                    for (p = 0; p < pixels; ++p) {
+                        zn_real one = x[p * ZNI_LANES + q];
+                        ZNI_UNROLL
+                        for (v = 0; v < vectors; ++v)
+                            for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[q * row + v * lanes + l], acc[p][v][l]);
+                    }
+                w += ZNI_LANES * row;
+            }
+    if (rest > 0)
+        for (i = 0; i < kernel; ++i)
+            for (j = 0; j < kernel; ++j) {
+                const zn_real *ZNI_RESTRICT x = t->x + (size_t)full * t->x_plane + (size_t)i * t->x_row + t->taps[j];
+                for (q = 0; q < rest; ++q, w += row)
+                    ZNI_UNROLL
+                    for (p = 0; p < pixels; ++p) {
+                        zn_real one = x[p * ZNI_LANES + q];
+                        ZNI_UNROLL
+                        for (v = 0; v < vectors; ++v)
+                            for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[v * lanes + l], acc[p][v][l]);
+                    }
+            }
+    ZNI_UNROLL
+    for (p = 0; p < pixels; ++p)
+        ZNI_UNROLL
+        for (v = 0; v < vectors; ++v)
+            ZNI_UNROLL
+            for (h = 0; h < lanes / ZNI_LANES; ++h) {
+                size_t at = (size_t)(v * (lanes / ZNI_LANES) + h) * t->y_plane + (size_t)p * ZNI_LANES;
+                const zn_real *a = &acc[p][v][h * ZNI_LANES];
+                zn_real sum[ZNI_LANES];
+                for (l = 0; l < ZNI_LANES; ++l) sum[l] = a[l];
+                if (t->add != NULL)
+                    for (l = 0; l < ZNI_LANES; ++l) sum[l] += t->add[at + (size_t)l];
+                if (t->relu)
+                    for (l = 0; l < ZNI_LANES; ++l) sum[l] = sum[l] > 0 ? sum[l] : 0;
+                for (l = 0; l < ZNI_LANES; ++l) t->y[at + (size_t)l] = sum[l];
+            }
+}
+
+/* pixels of a depthwise row; weights repeated so that a vector of 16 lanes takes two pixels. */
+ZNI_INLINE void zni_depthwise_tile(const zni_strip *t, const zn_real *from, zn_real *y, const int pixels, const int lanes, const int fused) {
+    zn_real acc[ZNI_MAX_TILE * ZNI_LANES / 8][16];
+    const zn_real *ZNI_RESTRICT w = t->w;
+    const int vectors = pixels * ZNI_LANES / lanes;
+    int i, j, v, l, kernel = t->kernel;
+    ZNI_UNROLL
+    for (v = 0; v < vectors; ++v)
+        for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
+    for (i = 0; i < kernel; ++i)
+        for (j = 0; j < kernel; ++j, w += lanes) {
+            const zn_real *ZNI_RESTRICT x = from + (size_t)i * t->x_row + t->taps[j];
+            ZNI_UNROLL
+            for (v = 0; v < vectors; ++v)
+                for (l = 0; l < lanes; ++l) acc[v][l] = zni_multiply_add(fused, x[v * lanes + l], w[l], acc[v][l]);
+        }
+    ZNI_UNROLL
+    for (v = 0; v < vectors; ++v) {
+        if (t->relu)
+            for (l = 0; l < lanes; ++l) acc[v][l] = acc[v][l] > 0 ? acc[v][l] : 0;
+        for (l = 0; l < lanes; ++l) y[v * lanes + l] = acc[v][l];
+    }
+}
+ZNI_INLINE void zni_depthwise_body(const zni_strip *t, const int lanes, const int fused) {
+    zn_real rest[ZNI_MAX_TILE * ZNI_LANES];
+    int x = 0, small = t->width % 14 == 0 || t->width > 28 ? 14 : 8;
+    for (; x + 14 <= t->width && small == 14; x += 14) zni_depthwise_tile(t, t->x + x * ZNI_LANES, t->y + x * ZNI_LANES, 14, lanes, fused);
+    for (; x < t->width; x += 8) {
+        int left = t->width - x;
+        zni_depthwise_tile(t, t->x + x * ZNI_LANES, left >= 8 ? t->y + x * ZNI_LANES : rest, 8, lanes, fused);
+        if (left < 8) memcpy(t->y + x * ZNI_LANES, rest, (size_t)left * ZNI_LANES * sizeof(zn_real));
+    }
+}
+
+/* 1/(1 + exp(-z)); exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
+#ifdef ZENNET_DOUBLE
+ZNI_INLINE zn_real zni_sigmoid_lane(zn_real z) { return 1.0 / (1.0 + exp(-z)); }
+#else
+ZNI_INLINE float zni_sigmoid_lane(float z) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float x = z < -80.0f ? 80.0f : z > 80.0f ? -80.0f : -z, n = (x * 1.44269504f + magic) - magic, r = (x - n * 0.693359375f) + n * 2.12194440e-4f, e, power;
+    int32_t bits = ((int32_t)n + 127) * (1 << 23);
+    memcpy(&power, &bits, sizeof power);
+    e = 1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040)))))));
+    return 1.0f / (1.0f + e * power);
+}
+#endif
+ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to) {
+    int i, l;
+    if (mode == ZNI_GATE_COPY)
+        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
+            for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l];
+    else if (mode == ZNI_GATE_SCALE)
+        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
+            for (l = 0; l < ZNI_LANES; ++l) to[l] = p[l] * from[l];
+    else
+        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
+            for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l] * zni_sigmoid_lane(p[l] * from[l] + q[l]);
+}
+/* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
+ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares) {
+    zn_real sum[4][ZNI_LANES], square[4][ZNI_LANES], first[ZNI_LANES];
+    int i, u, l;
+    for (l = 0; l < ZNI_LANES; ++l) first[l] = x[l];
+    ZNI_UNROLL
+    for (u = 0; u < 4; ++u)
+        for (l = 0; l < ZNI_LANES; ++l) sum[u][l] = square[u][l] = 0;
+    for (i = 0; i + 4 <= count; i += 4, x += 4 * ZNI_LANES)
+        ZNI_UNROLL
+        for (u = 0; u < 4; ++u)
+            for (l = 0; l < ZNI_LANES; ++l) {
+                zn_real d = x[u * ZNI_LANES + l] - first[l];
+                sum[u][l] += d;
+                square[u][l] += d * d;
+            }
+    for (; i < count; ++i, x += ZNI_LANES)
+        for (l = 0; l < ZNI_LANES; ++l) {
+            zn_real d = x[l] - first[l];
+            sum[0][l] += d;
+            square[0][l] += d * d;
+        }
+    for (l = 0; l < ZNI_LANES; ++l) {
+        zn_real s = (sum[0][l] + sum[1][l]) + (sum[2][l] + sum[3][l]), all = (square[0][l] + square[1][l]) + (square[2][l] + square[3][l]);
+        mean[l] = first[l] + s / (zn_real)count;
+        squares[l] = all - s * s / (zn_real)count;
+    }
+}
+
+/* wide, pixels: three tiles of (vectors of `lanes`) x pixels, and one of a single block. */
+#define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3) \
+    target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_tile_body(t, p0, v0, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_tile_body(t, p1, v1, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_tile_body(t, p2, v2, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_tile_body(t, p3, 1, ZNI_LANES, fused); } \
+    target ZNI_VECTORISE static void zni_depthwise_##name(const zni_strip *t) { zni_depthwise_body(t, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
+        zni_copy_body(mode, p, q, from, step, count, to); \
+    } \
+    target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares); } \
+    static const zni_infer_kernels zni_infer_##name = { \
+        {{v0 * lanes / ZNI_LANES, p0, zni_tile0_##name}, {v1 * lanes / ZNI_LANES, p1, zni_tile1_##name}, {v2 * lanes / ZNI_LANES, p2, zni_tile2_##name}, {1, p3, zni_tile3_##name}}, \
+        lanes, zni_depthwise_##name, zni_copy_##name, zni_statistics_##name};
+
+#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 12, 8)
+#define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 1, 8, 8)
+#define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 2, 2, 1, 4, 4)
+#if defined(__AVX512F__)
+ZNI_INFER_512(base, )
+#elif defined(__AVX2__) && defined(__FMA__)
+ZNI_INFER_256(base, )
+#elif defined(__aarch64__)
+ZNI_INFER_INSTANCE(base, , 8, 1, 3, 4, 2, 6, 1, 8, 8)
+#else
+ZNI_INFER_128(base, , 0)
+#endif
+#if ZNI_DISPATCH
+ZNI_INFER_256(avx2, __attribute__((target("avx2,fma"))))
+ZNI_INFER_512(avx512, ZNI_AVX512)
+#endif
+static const zni_infer_kernels *const zni_infer_sets[] = { /* row by row as zni_kernel_sets */
+    &zni_infer_base,
+#if ZNI_DISPATCH
+    &zni_infer_avx2, &zni_infer_avx512
+#endif
+};
+/* The tile for the next of `left` blocks: the widest that leaves no sliver behind. */
+static const zni_tile_kernel *zni_tile_for(const zni_infer_kernels *k, size_t left) {
+    int i = 0;
+    while (i < 3 && ((size_t)k->tiles[i].blocks > left || (left > (size_t)k->tiles[i].blocks && left - (size_t)k->tiles[i].blocks <= (size_t)k->tiles[i].blocks / 3))) ++i;
+    return &k->tiles[i];
+}
+
+/* ---- a session's parts ---- */
+typedef struct zni_feature {
+    int channels, size; /* size x size pixels */
+    int buffer;         /* -1: the caller's planes, the input */
+    int sa;             /* not 0: channels stand in the order of shuffle attention with so many groups, see zni_holds */
+    int statistics;     /* buffer of mean and squares of every channel and band, -1: not wanted */
+    int bands, band_pixels;
+    int uses, producer, gate; /* while compiling: readers so far, step that wrote it (-1: none), gate for the next reader */
+} zni_feature;
+
+typedef enum zni_gate_kind { ZNI_SA_GATE, ZNI_SE_GATE, ZNI_BN_GATE } zni_gate_kind;
+typedef struct zni_gate {
+    zni_gate_kind kind;
+    int groups, hidden, tensor; /* first tensor of its layer */
+    size_t params;              /* where its parameters lie among the weights */
+} zni_gate;
+
+typedef enum zni_step_kind { ZNI_S_CONV, ZNI_S_DEPTHWISE, ZNI_S_GROUPED, ZNI_S_MAP, ZNI_S_MAX_POOL, ZNI_S_AVG_POOL, ZNI_S_STATISTICS } zni_step_kind;
+typedef enum zni_act { ZNI_ACT_NONE, ZNI_ACT_RELU, ZNI_ACT_SWISH } zni_act;
+typedef struct zni_step {
+    zni_step_kind kind;
+    int in, add, out;               /* values, add -1: none */
+    int gate, shuffled;             /* how `in` is read: through a gate (-1: none), with its channels shuffled */
+    int kernel, stride, groups, padding;
+    zni_act act;
+    int offset;                     /* map: first channel that it writes */
+    int tensor, bias_tensor, bn;    /* first tensors of what it is packed from, -1: none */
+    int rows, bands, parts;         /* rows (flat steps: pixels) of a band; parts of the outputs; a task is one of each */
+    int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
+    size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
+} zni_step;
+
+struct zn_session {
+    zn_ctx *ctx; /* frees it; NULL: the memory is the caller's */
+    const zni_infer_kernels *kernels;
+    zn_input input;
+    int batch, threads, workers, picture_side, resolution, classes, lw_att;
+    int step_count, value_count, gate_count, buffer_count, features; /* features: the value that the head reads */
+    zni_step *steps;
+    zni_feature *values;
+    zni_gate *gates;
+    size_t *buffers;            /* where they begin in an arena */
+    zn_real *weights, *arenas, *scratch, *picture;
+    size_t arena, scratch_room; /* values: of an arena, of one thread's scratch */
+    size_t pooled, gates_at, gate_room; /* places in an arena: the head's pooled features; four rows of gate_room values */
+    size_t head;                /* place among the weights */
+    double gn_eps, work;        /* work: multiply-adds of an image */
+};
+
+typedef struct zni_frame { /* one image */
+    const zn_session *s;
+    const zn_real *x;
+    zn_real *arena;
+} zni_frame;
+
+/* Channel that stands at a place of a value, -1 past the last. In the order of shuffle attention come first the channels
+   that are gated by their mean, then those gated by their normalised values. */
+static int zni_holds(const zni_feature *v, int place) {
+    int half = v->channels / 2, k, r;
+    if (place >= v->channels) return -1;
+    if (v->sa == 0) return place;
+    k = half / v->sa;
+    r = place % half;
+    return r / k * 2 * k + place / half * k + r % k;
+}
+static int zni_shuffle2(int c, int channels) { return c < channels / 2 ? 2 * c : 2 * (c - channels / 2) + 1; }
+/* The same as a step reads it. */
+static int zni_reads(const zni_feature *v, int shuffled, int place) {
+    int c = zni_holds(v, place);
+    return shuffled && c >= 0 ? zni_shuffle2(c, v->channels) : c;
+}
+ZNI_INLINE size_t zni_pixels_of(const zni_feature *v) { return (size_t)v->size * (size_t)v->size; }
+ZNI_INLINE size_t zni_lanes_of(const zni_feature *v) { return ZNI_BLOCKS(v->channels) * ZNI_LANES; }
+ZNI_INLINE zn_real *zni_feature_at(const zni_frame *r, const zni_feature *v) { return r->arena + r->s->buffers[v->buffer]; }
+static zni_gate_mode zni_mode_of(const zn_session *s, const zni_step *st, size_t block) {
+    const zni_feature *v = &s->values[st->in];
+    if (st->gate < 0) return ZNI_GATE_COPY;
+    if (s->gates[st->gate].kind != ZNI_SA_GATE) return s->gates[st->gate].kind == ZNI_SE_GATE ? ZNI_GATE_SCALE : ZNI_GATE_AFFINE;
+    return v->sa > 0 && (block + 1) * ZNI_LANES <= (size_t)(v->channels / 2) ? ZNI_GATE_SCALE : ZNI_GATE_SIGMOID;
+}
+
+/* ---- compiling: from the plan's layers to steps ---- */
+typedef struct zni_buffer {
+    size_t size, offset;
+    int first, last; /* steps between which it lives */
+} zni_buffer;
+typedef struct zni_compiler {
+    zn_ctx *ctx;
+    const zn_net *net;
+    zn_session s; /* its arrays steps, values, gates grow while compiling */
+    zni_buffer *buffers;
+    size_t step_capacity, value_capacity, gate_capacity, buffer_capacity, weights;
+} zni_compiler;
+
+/* Appends an item of zeros to a growing array; its index, -1 when memory is out. */
+static int zni_append(zn_ctx *ctx, void **items, size_t *capacity, int *count, size_t size) {
+    if (!zni_grow(ctx, items, capacity, (size_t)*count + 1, size)) return -1;
+    memset((char *)*items + (size_t)*count * size, 0, size);
+    return (*count)++;
+}
+static int zni_add_buffer(zni_compiler *c, size_t size, int first) {
+    void *items = c->buffers;
+    int index = zni_append(c->ctx, &items, &c->buffer_capacity, &c->s.buffer_count, sizeof(zni_buffer));
+    c->buffers = (zni_buffer *)items;
+    if (index < 0) return -1;
+    c->buffers[index].size = size;
+    c->buffers[index].first = first;
+    c->buffers[index].last = c->s.step_count - 1;
+    return index;
+}
+/* A value that the newest step writes. */
+static int zni_add_value(zni_compiler *c, int channels, int size) {
+    void *items = c->s.values;
+    zni_feature *v;
+    int index = zni_append(c->ctx, &items, &c->value_capacity, &c->s.value_count, sizeof(zni_feature));
+    c->s.values = (zni_feature *)items;
+    if (index < 0) return -1;
+    v = &c->s.values[index];
+    v->channels = channels;
+    v->size = size;
+    v->gate = v->statistics = v->buffer = -1;
+    v->producer = c->s.step_count - 1;
+    if (index == 0) return 0;
+    v->buffer = zni_add_buffer(c, zni_size_mul(zni_pixels_of(v), zni_lanes_of(v)), v->producer);
+    return v->buffer < 0 ? -1 : index;
+}
+static int zni_add_gate(zni_compiler *c, zni_gate_kind kind, int tensor, int groups, int hidden) {
+    void *items = c->s.gates;
+    int index = zni_append(c->ctx, &items, &c->gate_capacity, &c->s.gate_count, sizeof(zni_gate));
+    zni_gate *g;
+    c->s.gates = (zni_gate *)items;
+    if (index < 0) return -1;
+    g = &c->s.gates[index];
+    g->kind = kind;
+    g->tensor = tensor;
+    g->groups = groups;
+    g->hidden = hidden;
+    return index;
+}
+/* The newest step reads a value: it and its statistics live at least until then. */
+static void zni_read_value(zni_compiler *c, int value) {
+    zni_feature *v = &c->s.values[value];
+    ++v->uses;
+    if (v->buffer >= 0) c->buffers[v->buffer].last = c->s.step_count - 1;
+    if (v->statistics >= 0) c->buffers[v->statistics].last = c->s.step_count - 1;
+}
+ZNI_INLINE zni_step *zni_newest(const zni_compiler *c) { return &c->s.steps[c->s.step_count - 1]; }
+/* A step that reads `in` and makes a map of channels x size x size, or (out not -1) writes into one. Returns that value. */
+static int zni_add_step(zni_compiler *c, zni_step_kind kind, int in, int out, int channels, int size) {
+    void *items = c->s.steps;
+    int index = zni_append(c->ctx, &items, &c->step_capacity, &c->s.step_count, sizeof(zni_step));
+    zni_step *st;
+    c->s.steps = (zni_step *)items;
+    if (index < 0) return -1;
+    zni_read_value(c, in);
+    if (out < 0) out = zni_add_value(c, channels, size);
+    if (out < 0) return -1;
+    c->s.values[out].producer = index;
+    c->buffers[c->s.values[out].buffer].last = index;
+    st = &c->s.steps[index];
+    st->kind = kind;
+    st->in = in;
+    st->out = out;
+    st->kernel = st->stride = st->groups = 1;
+    st->add = st->tensor = st->bias_tensor = st->bn = -1;
+    st->gate = c->s.values[in].gate;
+    st->shuffled = st->gate >= 0 && c->s.gates[st->gate].kind == ZNI_SA_GATE;
+    return out;
+}
+static int zni_add_map(zni_compiler *c, int x) { return zni_add_step(c, ZNI_S_MAP, x, -1, c->s.values[x].channels, c->s.values[x].size); }
+/* Only convolutions and maps read the caller's planes; for others they are copied. */
+static int zni_as_blocks(zni_compiler *c, int x) { return x == 0 ? zni_add_map(c, 0) : x; }
+/* The step that made x, while nobody has looked at x, so that more can be done in it; NULL when that is not so. */
+static zni_step *zni_open_step(zni_compiler *c, int x) {
+    const zni_feature *v = &c->s.values[x];
+    zni_step *st = v->producer >= 0 ? &c->s.steps[v->producer] : NULL;
+    if (st == NULL || v->uses > 0 || v->gate >= 0 || st->kind > ZNI_S_MAP || st->act != ZNI_ACT_NONE) return NULL;
+    return st->kind == ZNI_S_MAP && c->s.values[st->in].channels != v->channels ? NULL : st; /* not a branch of a concatenation */
+}
+/* Side of the output, -1 with an error when the kernel does not fit. */
+static int zni_out_size(zni_compiler *c, int size, int kernel, int stride, int column) {
+    int padded = size + 2 * ((kernel - 1) / 2);
+    if (padded >= kernel) return (padded - kernel) / stride + 1;
+    zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "structure, column %d: a kernel of %d does not fit a map of %d x %d (resolution %d)", column, kernel, size, size, c->s.resolution);
+    return -1;
+}
+static int zni_compile_conv(zni_compiler *c, int x, const zni_layer *l, int kernel, int groups, int tensor, int bias_tensor, int bn) {
+    int size = zni_out_size(c, c->s.values[x].size, kernel, l->stride, l->column), y;
+    zni_step_kind kind = groups == 1 ? ZNI_S_CONV : groups == l->in && groups == l->out ? ZNI_S_DEPTHWISE : ZNI_S_GROUPED;
+    zni_step *st;
+    if (size >= 0 && kind != ZNI_S_CONV) x = zni_as_blocks(c, x);
+    if (size < 0 || x < 0) return -1;
+    y = zni_add_step(c, kind, x, -1, l->out, size);
+    if (y < 0) return -1;
+    st = zni_newest(c);
+    st->kernel = kernel;
+    st->stride = l->stride;
+    st->groups = groups;
+    st->padding = (kernel - 1) / 2;
+    st->tensor = tensor;
+    st->bias_tensor = bias_tensor;
+    st->bn = bn;
+    st->flat = kernel == 1 && l->stride == 1;
+    c->s.work += (double)l->in / groups * l->out * kernel * kernel * size * size;
+    return y;
+}
+static int zni_compile_act(zni_compiler *c, int x, zni_act act) {
+    zni_step *st = zni_open_step(c, x);
+    if (st == NULL || (act == ZNI_ACT_SWISH && st->kind != ZNI_S_MAP)) {
+        x = zni_add_map(c, x);
+        if (x < 0) return -1;
+        st = zni_newest(c);
+    }
+    st->act = act;
+    return x;
+}
+static int zni_compile_bn(zni_compiler *c, int x, int tensor) {
+    zni_step *st = zni_open_step(c, x);
+    int gate;
+    if (st != NULL && st->kind != ZNI_S_MAP && st->bn < 0 && st->add < 0) {
+        st->bn = tensor;
+        return x;
+    }
+    gate = zni_add_gate(c, ZNI_BN_GATE, tensor, 1, 0);
+    if (gate < 0) return -1;
+    x = zni_add_map(c, x);
+    if (x >= 0) zni_newest(c)->gate = gate;
+    return x;
+}
+/* x + link: in the step that makes x, or in one more. */
+static int zni_compile_add(zni_compiler *c, int x, int link, int column) {
+    zni_step *st;
+    link = zni_as_blocks(c, link);
+    if (x < 0 || link < 0) return -1;
+    if (c->s.values[x].size != c->s.values[link].size) {
+        zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "structure, column %d: branches of %d x %d and %d x %d at resolution %d", column, c->s.values[x].size, c->s.values[x].size,
+                 c->s.values[link].size, c->s.values[link].size, c->s.resolution);
+        return -1;
+    }
+    st = zni_open_step(c, x);
+    if (st == NULL || st != zni_newest(c) || st->add >= 0 || (st->kind != ZNI_S_CONV && st->kind != ZNI_S_MAP)) {
+        x = zni_add_map(c, x);
+        if (x < 0) return -1;
+    }
+    zni_newest(c)->add = link;
+    zni_read_value(c, link);
+    return x;
+}
+/* Mean and variance of every channel: left by the convolution that makes x, or gathered by a step of their own. */
+static int zni_compile_statistics(zni_compiler *c, int x) {
+    zni_feature *v = &c->s.values[x];
+    int buffer;
+    if (v->statistics < 0) {
+        if (c->s.steps[v->producer].kind > ZNI_S_DEPTHWISE && zni_add_step(c, ZNI_S_STATISTICS, x, x, 0, 0) < 0) return 0;
+        buffer = zni_add_buffer(c, 0, c->s.values[x].producer);
+        if (buffer < 0) return 0;
+        c->s.values[x].statistics = buffer;
+    }
+    ++c->s.values[x].uses; /* what was measured may not change any more */
+    return 1;
+}
+/* The order of zni_holds is free to have where convolutions make x, or a convolution and a depthwise one behind it. */
+static void zni_compile_order(zni_compiler *c, int x, int groups) {
+    const zni_step *st = &c->s.steps[c->s.values[x].producer];
+    if (st->kind == ZNI_S_DEPTHWISE) {
+        zni_feature *in = &c->s.values[st->in];
+        const zni_step *before = &c->s.steps[in->producer];
+        if (before->kind != ZNI_S_CONV || before->add >= 0 || in->uses != 1) return;
+        in->sa = groups;
+    } else if (st->kind != ZNI_S_CONV || st->add >= 0) return;
+    c->s.values[x].sa = groups;
+}
+static int zni_compile_attention(zni_compiler *c, int x, const zni_layer *l, const zni_layer *next) {
+    int fused, gate;
+    x = zni_as_blocks(c, x);
+    if (x < 0) return -1;
+    fused = next != NULL && next->kind == ZNI_L_CONV && next->groups == 1 && c->s.values[x].uses == 0;
+    if (!zni_compile_statistics(c, x)) return -1;
+    gate = zni_add_gate(c, l->kind == ZNI_L_SA ? ZNI_SA_GATE : ZNI_SE_GATE, l->tensor, l->groups, l->kind == ZNI_L_SE ? zni_se_hidden(l->in) : 0);
+    if (gate < 0) return -1;
+    c->s.values[x].gate = gate;
+    if (fused) {
+        if (l->kind == ZNI_L_SA) zni_compile_order(c, x, l->groups);
+        return x;
+    }
+    gate = zni_add_map(c, x);
+    c->s.values[x].gate = -1;
+    return gate;
+}
+static int zni_compile_pool(zni_compiler *c, int x, const zni_layer *l) {
+    int max = l->kind == ZNI_L_MAX_POOL, size = max ? zni_out_size(c, c->s.values[x].size, l->kernel, l->stride, l->column) : l->size, y;
+    x = zni_as_blocks(c, x);
+    if (size < 0 || x < 0) return -1;
+    y = zni_add_step(c, max ? ZNI_S_MAX_POOL : ZNI_S_AVG_POOL, x, -1, l->out, size);
+    if (y < 0) return -1;
+    zni_newest(c)->kernel = l->kernel;
+    zni_newest(c)->stride = l->stride;
+    zni_newest(c)->padding = (l->kernel - 1) / 2;
+    return y;
+}
+static int zni_compile_layers(zni_compiler *c, int first, int x);
+static int zni_compile_layer(zni_compiler *c, const zni_layer *l, const zni_layer *next, int x);
+
+static int zni_compile_unit(zni_compiler *c, const zni_layer *l, int x) {
+    int link = x;
+    ++c->s.values[x].uses; /* the link is a reader to come */
+    if (l->proj) link = zni_compile_conv(c, x, l, 1, 1, l->proj_tensor, l->proj_tensor + 1, l->proj_tensor + 2);
+    if (link < 0) return -1;
+    return zni_compile_add(c, zni_compile_layers(c, l->first_child, x), link, l->column);
+}
+static int zni_compile_branches(zni_compiler *c, const zni_layer *l, int x) {
+    int child, y = -1, offset = 0;
+    ++c->s.values[x].uses;
+    for (child = l->first_child; child >= 0; child = c->net->plan.layers[child].next) {
+        int branch = zni_compile_layer(c, &c->net->plan.layers[child], NULL, x);
+        if (branch < 0) return -1;
+        if (l->kind == ZNI_L_SUM) y = y < 0 ? branch : zni_compile_add(c, branch, y, l->column);
+        else if (y >= 0 && c->s.values[branch].size != c->s.values[y].size) {
+            zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "structure, column %d: branches differ in size at resolution %d", l->column, c->s.resolution);
+            return -1;
+        } else {
+            y = zni_add_step(c, ZNI_S_MAP, branch, y, l->out, c->s.values[branch].size);
+            if (y >= 0) zni_newest(c)->offset = offset;
+            offset += c->net->plan.layers[child].out;
+        }
+        if (y < 0) return -1;
+    }
+    return y;
+}
+static int zni_compile_layer(zni_compiler *c, const zni_layer *l, const zni_layer *next, int x) {
+    switch (l->kind) {
+    case ZNI_L_CONV: return zni_compile_conv(c, x, l, l->kernel, l->groups, l->tensor, -1, -1);
+    case ZNI_L_BN: return zni_compile_bn(c, x, l->tensor);
+    case ZNI_L_RELU: return zni_compile_act(c, x, ZNI_ACT_RELU);
+    case ZNI_L_SWISH: return zni_compile_act(c, x, ZNI_ACT_SWISH);
+    case ZNI_L_SE: case ZNI_L_SA: return zni_compile_attention(c, x, l, next);
+    case ZNI_L_MAX_POOL: case ZNI_L_AVG_POOL: return zni_compile_pool(c, x, l);
+    case ZNI_L_SEQUENTIAL: return zni_compile_layers(c, l->first_child, x);
+    case ZNI_L_UNIT: return zni_compile_unit(c, l, x);
+    case ZNI_L_SUM: case ZNI_L_CAT: return zni_compile_branches(c, l, x);
+    default: zni_fail(c->ctx, ZN_ERROR_UNSUPPORTED, "structure, column %d: %s is not part of a feature map", l->column, zni_layer_kinds[l->kind]); return -1;
+    }
+}
+static int zni_compile_layers(zni_compiler *c, int first, int x) {
+    const zni_layer *layers = c->net->plan.layers;
+    int index;
+    for (index = first; index >= 0 && x >= 0; index = layers[index].next)
+        x = zni_compile_layer(c, &layers[index], layers[index].next >= 0 ? &layers[layers[index].next] : NULL, x);
+    return x;
+}
+
+/* ---- planning: tasks, places in memory ---- */
+/* A share of work worth a task: small enough to balance, large enough to hide the start of one. */
+#define ZNI_TASK_MACS 2e5
+
+ZNI_INLINE int zni_clamp(double value, int low, int high) { return value >= high ? (high < low ? low : high) : value <= low ? low : (int)value; }
+/* Columns of one phase of a gathered row: column j of the padded input stands in phase j % stride at j / stride, so that
+   neighbouring outputs read neighbouring pixels whatever the stride is. */
+ZNI_INLINE int zni_phases(const zni_step *st) { return st->stride < st->kernel ? st->stride : st->kernel; }
+ZNI_INLINE int zni_phase_width(const zni_step *st, const zni_feature *out) { return out->size + (st->kernel - 1) / st->stride; }
+ZNI_INLINE int zni_row_step(const zni_step *st) { return st->kernel == 1 ? 1 : st->stride; }
+ZNI_INLINE int zni_rows_in(const zni_step *st, int rows) { return (rows - 1) * zni_row_step(st) + st->kernel; }
+
+static int zni_group_count(const zni_infer_kernels *k, size_t blocks) {
+    int count = 0;
+    for (; blocks > 0; ++count) blocks -= (size_t)zni_tile_for(k, blocks)->blocks;
+    return count;
+}
+/* Cuts a step into tasks and says what it needs. */
+static void zni_partition(zni_compiler *c, zni_step *st) {
+    const zni_feature *in = &c->s.values[st->in];
+    zni_feature *out = &c->s.values[st->out];
+    int pixels = out->size * out->size, lines = st->flat ? pixels : out->size, per_line = st->flat ? 1 : out->size;
+    size_t blocks = ZNI_BLOCKS(in->channels), gathered = 0;
+    double macs = (double)in->channels / st->groups * out->channels * st->kernel * st->kernel * per_line; /* of a line */
+    st->rows = lines;
+    st->bands = 1;
+    st->parts = (int)ZNI_BLOCKS(st->kind == ZNI_S_GROUPED ? out->channels : in->channels);
+    if (st->kind == ZNI_S_CONV) {
+        st->rows = st->flat ? zni_clamp(ZNI_TASK_MACS / macs, 48, (int)(8192 / blocks)) / 24 * 24 : zni_clamp(ZNI_TASK_MACS / macs, 4, (lines + 7) / 8);
+        if (st->rows > lines) st->rows = lines;
+        st->bands = (lines + st->rows - 1) / st->rows;
+        st->parts = zni_clamp(macs * st->rows / ZNI_TASK_MACS, 1, (16 + st->bands - 1) / st->bands);
+        if (st->bands >= 16) st->parts = 1;
+        if (st->parts > zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels))) st->parts = zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels));
+        if (!st->flat) gathered = blocks;
+        else if (st->gate >= 0 || st->in == 0 || pixels < ZNI_MAX_TILE) st->scratch = blocks * ZNI_LANES * (size_t)st->rows;
+    } else if (st->kind == ZNI_S_DEPTHWISE) {
+        st->rows = zni_clamp(ZNI_TASK_MACS / 2 / (macs / (double)blocks), 4, lines);
+        st->bands = (lines + st->rows - 1) / st->rows;
+        gathered = 1;
+    }
+    if (gathered > 0)
+        st->scratch = zni_size_mul(zni_size_mul(gathered * ZNI_LANES, (size_t)zni_rows_in(st, st->rows)), (size_t)(zni_phases(st) * zni_phase_width(st, out)));
+    if (st->scratch > 0) st->scratch = zni_size_add(st->scratch, ZNI_MAX_TILE * ZNI_LANES);
+    out->bands = st->bands;
+    out->band_pixels = st->rows * per_line;
+}
+
+/* Places buffers one after the other in the order in which they begin to live, each in the first gap. */
+typedef struct zni_planner {
+    zn_ctx *ctx;
+    int *live; /* buffers by offset */
+    int count;
+} zni_planner;
+static void zni_place(zni_planner *p, zni_buffer *buffers, int index, size_t *arena) {
+    size_t at = 0;
+    int i, j;
+    for (i = 0; i < p->count; ++i) {
+        const zni_buffer *b = &buffers[p->live[i]];
+        if (b->offset >= at && b->offset - at >= buffers[index].size) break;
+        at = b->offset + b->size;
+    }
+    buffers[index].offset = at;
+    for (j = p->count++; j > i; --j) p->live[j] = p->live[j - 1];
+    p->live[i] = index;
+    at = zni_size_add(at, buffers[index].size);
+    if (*arena < at) *arena = at;
+}
+/* A sum may overwrite what it adds when nobody needs that any more. */
+static int zni_in_place(const zni_compiler *c, const zni_step *st, int step) {
+    int from, to;
+    if (st->add < 0 || st->add == st->in) return -1;
+    from = c->s.values[st->add].buffer;
+    to = c->s.values[st->out].buffer;
+    return c->buffers[from].last == step && c->buffers[to].first == step && c->buffers[from].size == c->buffers[to].size ? from : -1;
+}
+static zn_result zni_plan_buffers(zni_compiler *c) {
+    zni_planner p;
+    int step, i, j, *head = ZNI_NEW(c->ctx, int, c->s.step_count), *next = ZNI_NEW(c->ctx, int, c->s.buffer_count);
+    p.count = 0;
+    p.live = ZNI_NEW(c->ctx, int, c->s.buffer_count);
+    if (head != NULL && next != NULL && p.live != NULL) {
+        for (step = 0; step < c->s.step_count; ++step) head[step] = -1;
+        for (i = c->s.buffer_count - 1; i >= 0; --i) {
+            next[i] = head[c->buffers[i].first];
+            head[c->buffers[i].first] = i;
+        }
+        for (step = 0; step < c->s.step_count; ++step) {
+            const zni_step *st = &c->s.steps[step];
+            int over = zni_in_place(c, st, step);
+            for (i = head[step]; i >= 0; i = next[i]) {
+                if (over < 0 || i != c->s.values[st->out].buffer) {
+                    zni_place(&p, c->buffers, i, &c->s.arena);
+                    continue;
+                }
+                c->buffers[i].offset = c->buffers[over].offset;
+                for (j = 0; p.live[j] != over; ++j) {}
+                p.live[j] = i;
+            }
+            for (i = j = 0; i < p.count; ++i)
+                if (c->buffers[p.live[i]].last > step) p.live[j++] = p.live[i];
+            p.count = j;
+        }
+    }
+    zni_free(c->ctx, p.live);
+    zni_free(c->ctx, next);
+    zni_free(c->ctx, head);
+    return c->ctx->code;
+}
+ZNI_INLINE size_t zni_line_up(size_t values) { return zni_size_mul(zni_size_add(values, 15) / 16, 16); } /* whole cache lines */
+/* Room for packed weights; they begin on a cache line. */
+static size_t zni_reserve_weights(zni_compiler *c, size_t values) {
+    size_t at = c->weights;
+    c->weights = zni_size_add(at, zni_line_up(values));
+    return at;
+}
+static size_t zni_gate_params(const zni_gate *g, int channels) {
+    size_t n = (size_t)channels, h = (size_t)g->hidden;
+    return g->kind == ZNI_SA_GATE ? 6 * (n / (size_t)(2 * g->groups)) : g->kind == ZNI_SE_GATE ? zni_size_mul(2 * h, n) + h + n : 2 * n;
+}
+static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
+    const zni_feature *in = &c->s.values[st->in], *out = &c->s.values[st->out];
+    size_t taps = (size_t)(st->kernel * st->kernel), outs = zni_lanes_of(out);
+    if (st->kind > ZNI_S_GROUPED) return 0;
+    if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->depthwise_lanes;
+    return zni_size_add(outs, zni_size_mul(zni_size_mul(outs, (size_t)(in->channels / st->groups)), taps));
+}
+
+static zn_result zni_session_plan(zni_compiler *c) {
+    zn_session *s = &c->s;
+    int i;
+    for (i = 0; i < s->step_count; ++i) {
+        zni_step *st = &s->steps[i];
+        const zni_feature *in = &s->values[st->in];
+        zni_partition(c, st);
+        if (s->scratch_room < st->scratch) s->scratch_room = st->scratch;
+        st->weights = zni_reserve_weights(c, zni_step_weights(c, st));
+        if (st->gate < 0) continue;
+        s->gates[st->gate].params = zni_reserve_weights(c, zni_gate_params(&s->gates[st->gate], in->channels));
+        if (s->gate_room < zni_lanes_of(in)) s->gate_room = zni_lanes_of(in);
+    }
+    for (i = 0; i < s->value_count; ++i) {
+        const zni_feature *v = &s->values[i];
+        if (v->statistics >= 0) c->buffers[v->statistics].size = zni_size_mul(2 * (size_t)v->bands, zni_lanes_of(v));
+    }
+    for (i = 0; i < s->buffer_count; ++i) c->buffers[i].size = zni_line_up(c->buffers[i].size);
+    s->head = zni_reserve_weights(c, (size_t)(c->net->plan.features + 1) * (size_t)s->classes + (s->lw_att ? 2 + 6 * (size_t)(c->net->plan.features / 16) : 0));
+    s->scratch_room = zni_line_up(s->scratch_room);
+    if (zni_plan_buffers(c) != ZN_OK) return c->ctx->code;
+    s->pooled = s->arena;
+    s->gates_at = zni_size_add(s->pooled, zni_line_up(zni_lanes_of(&s->values[s->features])));
+    s->arena = zni_line_up(zni_size_add(s->gates_at, 4 * s->gate_room));
+    return ZN_OK;
+}
+
+/* ---- packing weights ---- */
+static const zn_real *zni_net_values(const zn_net *net, int tensor) { return net->tensors[tensor]->data; }
+/* What a batch norm after a convolution does to it: weights times scale, scale * bias + shift. */
+static void zni_fold_bn(const zn_net *net, int bn, int channel, double *scale, double *shift) {
+    *scale = 1.0;
+    *shift = 0.0;
+    if (bn < 0) return;
+    *scale = (double)zni_net_values(net, bn)[channel] / sqrt((double)zni_net_values(net, bn + 3)[channel] + net->opts.bn_eps);
+    *shift = (double)zni_net_values(net, bn + 1)[channel] - *scale * (double)zni_net_values(net, bn + 2)[channel];
+}
+/* Weights in the order in which tiles read them: [tile of outputs][block of 8 inputs][tap][input][output]. */
+static void zni_pack_conv(zn_session *s, const zn_net *net, const zni_step *st) {
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    const zn_real *from = zni_net_values(net, st->tensor);
+    size_t taps = (size_t)(st->kernel * st->kernel), per = (size_t)(in->channels / st->groups), blocks = ZNI_BLOCKS(out->channels), b, wide, tap, q, i, l;
+    zn_real *to = s->weights + st->weights + blocks * ZNI_LANES;
+    for (b = 0; b < blocks; b += wide) {
+        wide = st->kind == ZNI_S_CONV ? (size_t)zni_tile_for(s->kernels, blocks - b)->blocks : 1;
+        for (i = 0; i < per; i += ZNI_LANES)
+            for (tap = 0; tap < taps; ++tap)
+                for (q = i; q < per && q < i + ZNI_LANES; ++q)
+                    for (l = 0; l < wide * ZNI_LANES; ++l) {
+                        int o = zni_holds(out, (int)(b * ZNI_LANES + l));
+                        size_t c = st->kind == ZNI_S_CONV ? (size_t)zni_reads(in, st->shuffled, (int)q) : q;
+                        double scale, shift;
+                        if (o >= 0) zni_fold_bn(net, st->bn, o, &scale, &shift);
+                        *to++ = o < 0 ? 0 : (zn_real)(scale * (double)from[((size_t)o * per + c) * taps + tap]);
+                    }
+    }
+}
+static void zni_pack_depthwise(zn_session *s, const zn_net *net, const zni_step *st) {
+    const zni_feature *out = &s->values[st->out];
+    const zn_real *from = zni_net_values(net, st->tensor);
+    size_t taps = (size_t)(st->kernel * st->kernel), blocks = ZNI_BLOCKS(out->channels), lanes = (size_t)s->kernels->depthwise_lanes, b, tap, l;
+    zn_real *to = s->weights + st->weights + blocks * ZNI_LANES;
+    for (b = 0; b < blocks; ++b)
+        for (tap = 0; tap < taps; ++tap)
+            for (l = 0; l < lanes; ++l) {
+                int o = zni_holds(out, (int)(b * ZNI_LANES + l % ZNI_LANES));
+                double scale, shift;
+                if (o >= 0) zni_fold_bn(net, st->bn, o, &scale, &shift);
+                *to++ = o < 0 ? 0 : (zn_real)(scale * (double)from[(size_t)o * taps + tap]);
+            }
+}
+static void zni_pack_bias(zn_session *s, const zn_net *net, const zni_step *st) {
+    const zni_feature *out = &s->values[st->out];
+    size_t l;
+    for (l = 0; l < zni_lanes_of(out); ++l) {
+        int o = zni_holds(out, (int)l);
+        double scale = 0.0, shift = 0.0, bias;
+        if (o >= 0) zni_fold_bn(net, st->bn, o, &scale, &shift);
+        bias = o >= 0 && st->bias_tensor >= 0 ? (double)zni_net_values(net, st->bias_tensor)[o] : 0.0;
+        s->weights[st->weights + l] = (zn_real)(scale * bias + shift);
+    }
+}
+/* One of the two 1 x 1 convolutions of SE with its norm: outs x ins weights, outs biases. */
+static zn_real *zni_pack_dense(const zn_net *net, int tensor, size_t outs, size_t ins, zn_real *to) {
+    const zn_real *from = zni_net_values(net, tensor);
+    double scale, shift;
+    size_t o, i;
+    for (o = 0; o < outs; ++o) {
+        zni_fold_bn(net, tensor + 1, (int)o, &scale, &shift);
+        for (i = 0; i < ins; ++i) to[o * ins + i] = (zn_real)(scale * (double)from[o * ins + i]);
+        to[outs * ins + o] = (zn_real)shift;
+    }
+    return to + outs * (ins + 1);
+}
+static zn_real *zni_pack_copies(const zn_net *net, int tensor, int count, zn_real *to) {
+    for (; count > 0; --count, ++tensor) {
+        memcpy(to, zni_net_values(net, tensor), net->tensors[tensor]->count * sizeof(zn_real));
+        to += net->tensors[tensor]->count;
+    }
+    return to;
+}
+static void zni_pack_gate(zn_session *s, const zn_net *net, const zni_gate *g, size_t channels) {
+    zn_real *to = s->weights + g->params;
+    double scale, shift;
+    size_t c;
+    switch (g->kind) {
+    case ZNI_SA_GATE: zni_pack_copies(net, g->tensor, 6, to); break;
+    case ZNI_SE_GATE: zni_pack_dense(net, g->tensor + 5, channels, (size_t)g->hidden, zni_pack_dense(net, g->tensor, (size_t)g->hidden, channels, to)); break;
+    default:
+        for (c = 0; c < channels; ++c) {
+            zni_fold_bn(net, g->tensor, (int)c, &scale, &shift);
+            to[c] = (zn_real)scale;
+            to[channels + c] = (zn_real)shift;
+        }
+    }
+}
+static void zni_session_pack(zn_session *s, const zn_net *net) {
+    zn_real *head;
+    int i;
+    for (i = 0; i < s->step_count; ++i) {
+        const zni_step *st = &s->steps[i];
+        if (st->kind == ZNI_S_DEPTHWISE) zni_pack_depthwise(s, net, st);
+        else if (st->kind <= ZNI_S_GROUPED) zni_pack_conv(s, net, st);
+        if (st->kind <= ZNI_S_GROUPED) zni_pack_bias(s, net, st);
+        if (st->gate >= 0) zni_pack_gate(s, net, &s->gates[st->gate], (size_t)s->values[st->in].channels);
+    }
+    head = zni_pack_copies(net, net->head, 2, s->weights + s->head);
+    if (s->lw_att) zni_pack_copies(net, net->wirw, 8, head);
+}
+
+/* ---- running: one task of a step ---- */
+/* A part of a value as the step's kernel wants it: blocks [block, block + count) of the rows that output rows from `row`
+   on read, zeros around, the gate applied, columns sorted by phase. */
+static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block, int line, zn_real *to) {
+    const zn_session *s = r->s;
+    const zni_feature *in = &s->values[st->in];
+    int phase, phases = zni_phases(st), width = zni_phase_width(st, &s->values[st->out]), size = in->size;
+    const zn_real *p = r->arena + s->gates_at + block * ZNI_LANES, *q = p + s->gate_room;
+    zni_gate_mode mode = zni_mode_of(s, st, block);
+    if (line < 0 || line >= size) {
+        memset(to, 0, (size_t)(phases * width) * ZNI_LANES * sizeof(zn_real));
+        return;
+    }
+    for (phase = 0; phase < phases; ++phase, to += width * ZNI_LANES) {
+        int first = st->padding > phase ? (st->padding - phase + st->stride - 1) / st->stride : 0, column = first * st->stride + phase - st->padding;
+        int count = column < size ? (size - column - 1) / st->stride + 1 : 0;
+        if (first > width) first = width;
+        if (count > width - first) count = width - first;
+        memset(to, 0, (size_t)first * ZNI_LANES * sizeof(zn_real));
+        memset(to + (first + count) * ZNI_LANES, 0, (size_t)(width - first - count) * ZNI_LANES * sizeof(zn_real));
+        if (st->in > 0) {
+            const zn_real *from = zni_feature_at(r, in) + (block * zni_pixels_of(in) + (size_t)line * (size_t)size + (size_t)column) * ZNI_LANES;
+            if (count > 0) s->kernels->copy(mode, p, q, from, (size_t)st->stride * ZNI_LANES, count, to + first * ZNI_LANES);
+        } else {
+            const zn_real *from = r->x + (size_t)line * (size_t)size + (size_t)column;
+            int i, l;
+            for (l = 0; l < in->channels; ++l, from += zni_pixels_of(in))
+                for (i = 0; i < count; ++i) to[(first + i) * ZNI_LANES + l] = from[i * st->stride];
+        }
+    }
+}
+static void zni_gather(const zni_frame *r, const zni_step *st, size_t block, size_t count, int row, int rows, zn_real *to) {
+    int lines = zni_rows_in(st, rows), line, step = st->kernel == 1 ? st->stride : 1;
+    size_t per_line = (size_t)(zni_phases(st) * zni_phase_width(st, &r->s->values[st->out])) * ZNI_LANES, b;
+    for (b = block; b < block + count; ++b)
+        for (line = 0; line < lines; ++line, to += per_line) zni_gather_line(r, st, b, row * st->stride - st->padding + line * step, to);
+}
+/* The same for pixels in a row. */
+static void zni_gather_flat(const zni_frame *r, const zni_step *st, size_t pixel, int count, zn_real *to) {
+    const zn_session *s = r->s;
+    const zni_feature *in = &s->values[st->in];
+    size_t b, plane = zni_pixels_of(in);
+    int i, l;
+    if (st->in == 0) {
+        for (l = 0; l < in->channels; ++l)
+            for (i = 0; i < count; ++i) to[i * ZNI_LANES + l] = r->x[(size_t)l * plane + pixel + (size_t)i];
+        return;
+    }
+    for (b = 0; b < ZNI_BLOCKS(in->channels); ++b, to += st->rows * ZNI_LANES) {
+        const zn_real *p = r->arena + s->gates_at + b * ZNI_LANES;
+        s->kernels->copy(zni_mode_of(s, st, b), p, p + s->gate_room, zni_feature_at(r, in) + (b * plane + pixel) * ZNI_LANES, ZNI_LANES, count, to);
+    }
+}
+
+static void zni_task_statistics(const zni_frame *r, const zni_feature *v, size_t block, size_t blocks, int band, size_t pixel, size_t count) {
+    size_t lanes = zni_lanes_of(v), b;
+    zn_real *to;
+    if (v->statistics < 0) return;
+    to = r->arena + r->s->buffers[v->statistics] + (size_t)band * 2 * lanes;
+    for (b = block; b < block + blocks; ++b)
+        r->s->kernels->statistics(zni_feature_at(r, v) + (b * zni_pixels_of(v) + pixel) * ZNI_LANES, (int)count, to + b * ZNI_LANES, to + lanes + b * ZNI_LANES);
+}
+
+/* The last, incomplete tile of a line: computed whole a little to the left, or beyond the line where scratch has room;
+   `left` pixels of it are kept. */
+static void zni_tile_rest(const zni_tile_kernel *k, const zni_strip *line, int width, int left) {
+    zn_real out[ZNI_MAX_TILE * ZNI_LANES * ZNI_MAX_TILE_BLOCKS];
+    zni_strip t = *line;
+    int start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i;
+    t.x += start * ZNI_LANES;
+    t.y = out;
+    t.y_plane = (size_t)k->pixels * ZNI_LANES;
+    t.add = NULL;
+    t.relu = 0;
+    k->run(&t);
+    for (b = 0; b < k->blocks; ++b) {
+        size_t at = (size_t)b * line->y_plane + (size_t)(start + skip) * ZNI_LANES;
+        const zn_real *from = out + (b * k->pixels + skip) * ZNI_LANES;
+        for (i = 0; i < left * ZNI_LANES; ++i) {
+            zn_real v = from[i] + (line->add != NULL ? line->add[at + (size_t)i] : 0);
+            line->y[at + (size_t)i] = line->relu && !(v > 0) ? 0 : v;
+        }
+    }
+}
+static void zni_conv_line(const zni_tile_kernel *k, const zni_strip *line, int width) {
+    zni_strip t = *line;
+    int x;
+    for (x = 0; x + k->pixels <= width; x += k->pixels) {
+        k->run(&t);
+        t.x += k->pixels * ZNI_LANES;
+        t.y += k->pixels * ZNI_LANES;
+        if (t.add != NULL) t.add += k->pixels * ZNI_LANES;
+    }
+    if (x < width) zni_tile_rest(k, line, width, width - x);
+}
+static void zni_tap_places(const zni_step *st, const zni_feature *out, int taps[ZNI_MAX_KERNEL]) {
+    int j;
+    for (j = 0; j < st->kernel; ++j) taps[j] = (j % st->stride * zni_phase_width(st, out) + j / st->stride) * ZNI_LANES;
+}
+static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
+    const zn_session *s = r->s;
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    int band = task / st->parts, part = task % st->parts, row = band * st->rows, total = st->flat ? out->size * out->size : out->size, taps[ZNI_MAX_KERNEL];
+    int rows = total - row < st->rows ? total - row : st->rows, lines = st->flat ? 1 : rows, width = st->flat ? rows : out->size, group, line;
+    size_t blocks = ZNI_BLOCKS(out->channels), plane = zni_pixels_of(out) * ZNI_LANES, pixel = (size_t)row * (st->flat ? 1 : (size_t)out->size), block = 0, first = 0;
+    int groups = zni_group_count(s->kernels, blocks), group0 = groups * part / st->parts, group1 = groups * (part + 1) / st->parts;
+    zni_strip t;
+    memset(&t, 0, sizeof t);
+    t.x = scratch;
+    t.kernel = st->kernel;
+    t.channels = in->channels;
+    t.relu = st->act == ZNI_ACT_RELU;
+    t.taps = taps;
+    t.y_plane = plane;
+    zni_tap_places(st, out, taps);
+    if (!st->flat) {
+        t.x_row = (size_t)(zni_phases(st) * zni_phase_width(st, out)) * ZNI_LANES;
+        t.x_plane = t.x_row * (size_t)zni_rows_in(st, rows);
+        zni_gather(r, st, 0, ZNI_BLOCKS(in->channels), row, rows, scratch);
+    } else if (st->scratch > 0) {
+        t.x_plane = (size_t)st->rows * ZNI_LANES;
+        zni_gather_flat(r, st, pixel, rows, scratch);
+    } else {
+        t.x_plane = zni_pixels_of(in) * ZNI_LANES;
+        t.x = zni_feature_at(r, in) + pixel * ZNI_LANES;
+    }
+    for (group = 0; group < group1; ++group) {
+        const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - block);
+        zni_strip l = t;
+        if (group == group0) first = block;
+        l.bias = s->weights + st->weights + block * ZNI_LANES;
+        l.w = s->weights + st->weights + (blocks + block * (size_t)(in->channels * st->kernel * st->kernel)) * ZNI_LANES;
+        for (line = 0; line < lines && group >= group0; ++line) {
+            size_t at = block * plane + (pixel + (size_t)(line * width)) * ZNI_LANES;
+            l.x = t.x + (size_t)(line * zni_row_step(st)) * t.x_row;
+            l.y = zni_feature_at(r, out) + at;
+            l.add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
+            zni_conv_line(k, &l, width);
+        }
+        block += (size_t)k->blocks;
+    }
+    zni_task_statistics(r, out, first, block - first, band, pixel, (size_t)(lines * width));
+}
+static void zni_depthwise_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
+    const zn_session *s = r->s;
+    const zni_feature *out = &s->values[st->out];
+    int band = task / st->parts, row = band * st->rows, rows = out->size - row < st->rows ? out->size - row : st->rows, line, taps[ZNI_MAX_KERNEL];
+    size_t block = (size_t)(task % st->parts), blocks = ZNI_BLOCKS(out->channels);
+    zni_strip t;
+    memset(&t, 0, sizeof t);
+    zni_gather(r, st, block, 1, row, rows, scratch);
+    zni_tap_places(st, out, taps);
+    t.taps = taps;
+    t.kernel = st->kernel;
+    t.relu = st->act == ZNI_ACT_RELU;
+    t.width = out->size;
+    t.x_row = (size_t)(zni_phases(st) * zni_phase_width(st, out)) * ZNI_LANES;
+    t.bias = s->weights + st->weights + block * ZNI_LANES;
+    t.w = s->weights + st->weights + blocks * ZNI_LANES + block * (size_t)(st->kernel * st->kernel * s->kernels->depthwise_lanes);
+    for (line = 0; line < rows; ++line) {
+        t.x = scratch + (size_t)(line * zni_row_step(st)) * t.x_row;
+        t.y = zni_feature_at(r, out) + (block * zni_pixels_of(out) + (size_t)(row + line) * (size_t)out->size) * ZNI_LANES;
+        s->kernels->depthwise(&t);
+    }
+    zni_task_statistics(r, out, block, 1, band, (size_t)row * (size_t)out->size, (size_t)rows * (size_t)out->size);
+}
+
+/* ---- running: what is rare, plainly, one block of lanes per task ---- */
+static void zni_grouped_task(const zni_frame *r, const zni_step *st, int task) {
+    const zn_session *s = r->s;
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    const zn_real *x = zni_feature_at(r, in);
+    zn_real *y = zni_feature_at(r, out) + (size_t)task * zni_pixels_of(out) * ZNI_LANES;
+    int per = in->channels / st->groups, outs = out->channels / st->groups, lane, row, column, c, i, j;
+    for (lane = 0; lane < ZNI_LANES && task * ZNI_LANES + lane < out->channels; ++lane) {
+        int o = task * ZNI_LANES + lane, taps = st->kernel * st->kernel;
+        const zn_real *bias = s->weights + st->weights, *w = bias + zni_lanes_of(out) + (size_t)task * (size_t)(per * taps) * ZNI_LANES + lane;
+        for (row = 0; row < out->size; ++row)
+            for (column = 0; column < out->size; ++column) {
+                zn_real sum = bias[o];
+                for (c = 0; c < per; ++c) {
+                    int from = o / outs * per + c, left = per - c / ZNI_LANES * ZNI_LANES, wide = left < ZNI_LANES ? left : ZNI_LANES;
+                    for (i = 0; i < st->kernel; ++i)
+                        for (j = 0; j < st->kernel; ++j) {
+                            int at_row = row * st->stride - st->padding + i, at_column = column * st->stride - st->padding + j;
+                            if (at_row < 0 || at_row >= in->size || at_column < 0 || at_column >= in->size) continue;
+                            sum += x[((size_t)(from / ZNI_LANES) * zni_pixels_of(in) + (size_t)(at_row * in->size + at_column)) * ZNI_LANES + (size_t)(from % ZNI_LANES)] *
+                                   w[(c / ZNI_LANES * ZNI_LANES * taps + (i * st->kernel + j) * wide + c % ZNI_LANES) * ZNI_LANES];
+                        }
+                }
+                y[(row * out->size + column) * ZNI_LANES + lane] = st->act == ZNI_ACT_RELU && !(sum > 0) ? 0 : sum;
+            }
+    }
+}
+/* y[channel] = act(gate(x[channel]) + add[channel]), channels put where they belong. */
+static void zni_map_task(const zni_frame *r, const zni_step *st, int task) {
+    const zn_session *s = r->s;
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    size_t pixels = zni_pixels_of(in), i, step = st->in == 0 ? 1 : ZNI_LANES;
+    zni_gate_mode mode = zni_mode_of(s, st, (size_t)task);
+    int lane;
+    for (lane = 0; lane < ZNI_LANES && task * ZNI_LANES + lane < in->channels; ++lane) {
+        int place = task * ZNI_LANES + lane, to = st->offset + zni_reads(in, st->shuffled, place);
+        size_t at = (size_t)(to / ZNI_LANES) * pixels * ZNI_LANES + (size_t)(to % ZNI_LANES);
+        const zn_real *x = st->in == 0 ? r->x + (size_t)place * pixels : zni_feature_at(r, in) + (size_t)task * pixels * ZNI_LANES + lane;
+        const zn_real *add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
+        zn_real p = r->arena[s->gates_at + (size_t)place], q = r->arena[s->gates_at + s->gate_room + (size_t)place], *y = zni_feature_at(r, out) + at;
+        for (i = 0; i < pixels; ++i, x += step) {
+            zn_real v = *x;
+            if (mode == ZNI_GATE_SCALE) v *= p;
+            else if (mode == ZNI_GATE_SIGMOID) v *= zni_sigmoid_lane(p * v + q);
+            else if (mode == ZNI_GATE_AFFINE) v = p * v + q;
+            if (add != NULL) v += add[i * ZNI_LANES];
+            if (st->act == ZNI_ACT_RELU) v = v > 0 ? v : 0;
+            else if (st->act == ZNI_ACT_SWISH) v *= zni_sigmoid_lane(v);
+            y[i * ZNI_LANES] = v;
+        }
+    }
+}
+static void zni_max_pool_task(const zni_frame *r, const zni_step *st, int task) {
+    const zni_feature *in = &r->s->values[st->in], *out = &r->s->values[st->out];
+    const zn_real *x = zni_feature_at(r, in) + (size_t)task * zni_pixels_of(in) * ZNI_LANES;
+    zn_real *y = zni_feature_at(r, out) + (size_t)task * zni_pixels_of(out) * ZNI_LANES;
+    int row, column, i, j, l;
+    for (row = 0; row < out->size; ++row)
+        for (column = 0; column < out->size; ++column, y += ZNI_LANES) {
+            for (l = 0; l < ZNI_LANES; ++l) y[l] = -(zn_real)HUGE_VAL;
+            for (i = row * st->stride - st->padding; i < row * st->stride - st->padding + st->kernel; ++i)
+                for (j = column * st->stride - st->padding; j < column * st->stride - st->padding + st->kernel; ++j) {
+                    const zn_real *from = x + ((ptrdiff_t)i * in->size + j) * ZNI_LANES;
+                    if (i < 0 || i >= in->size || j < 0 || j >= in->size) continue;
+                    for (l = 0; l < ZNI_LANES; ++l) y[l] = from[l] <= y[l] ? y[l] : from[l];
+                }
+        }
+}
+static void zni_avg_pool_task(const zni_frame *r, const zni_step *st, int task) {
+    const zni_feature *in = &r->s->values[st->in], *out = &r->s->values[st->out];
+    const zn_real *x = zni_feature_at(r, in) + (size_t)task * zni_pixels_of(in) * ZNI_LANES;
+    zn_real *y = zni_feature_at(r, out) + (size_t)task * zni_pixels_of(out) * ZNI_LANES;
+    int row, column, i, j, l, size = out->size;
+    for (row = 0; row < size; ++row)
+        for (column = 0; column < size; ++column, y += ZNI_LANES) {
+            int i0 = zni_bin_begin(row, in->size, size), i1 = zni_bin_end(row, in->size, size), j0 = zni_bin_begin(column, in->size, size), j1 = zni_bin_end(column, in->size, size);
+            for (l = 0; l < ZNI_LANES; ++l) {
+                double sum = 0.0;
+                for (i = i0; i < i1; ++i)
+                    for (j = j0; j < j1; ++j) sum += (double)x[(i * in->size + j) * ZNI_LANES + l];
+                y[l] = (zn_real)(sum / ((double)(i1 - i0) * (double)(j1 - j0)));
+            }
+        }
+}
+static void zni_step_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
+    const zni_feature *v = &r->s->values[st->in];
+    switch (st->kind) {
+    case ZNI_S_CONV: zni_conv_task(r, st, task, scratch); break;
+    case ZNI_S_DEPTHWISE: zni_depthwise_task(r, st, task, scratch); break;
+    case ZNI_S_GROUPED: zni_grouped_task(r, st, task); break;
+    case ZNI_S_MAP: zni_map_task(r, st, task); break;
+    case ZNI_S_MAX_POOL: zni_max_pool_task(r, st, task); break;
+    case ZNI_S_AVG_POOL: zni_avg_pool_task(r, st, task); break;
+    default: zni_task_statistics(r, v, (size_t)task, 1, 0, 0, zni_pixels_of(v));
+    }
+}
+
+/* ---- running: gates and the head ---- */
+ZNI_INLINE double zni_sigmoid_exact(double z) { return 1.0 / (1.0 + exp(-z)); }
+/* Mean (and variance, unless NULL) of what stands at a place of a value, from its bands in their order. */
+static double zni_merge(const zni_frame *r, const zni_feature *v, int place, double *variance) {
+    const zn_real *bands = r->arena + r->s->buffers[v->statistics] + place;
+    size_t lanes = zni_lanes_of(v), b, pixels = zni_pixels_of(v), per = (size_t)v->band_pixels;
+    double mean = 0.0, squares = 0.0;
+    for (b = 0; b < (size_t)v->bands; ++b) mean += (double)bands[2 * b * lanes] * (double)(pixels - b * per < per ? pixels - b * per : per);
+    mean /= (double)pixels;
+    for (b = 0; b < (size_t)v->bands && variance != NULL; ++b) {
+        double d = (double)bands[2 * b * lanes] - mean;
+        squares += (double)bands[(2 * b + 1) * lanes] + d * d * (double)(pixels - b * per < per ? pixels - b * per : per);
+    }
+    if (variance != NULL) *variance = squares / (double)pixels;
+    return mean;
+}
+/* x*sigmoid(p*x + q), where the mean alone decides p = 0; with whole blocks of such, p is the factor. */
+static void zni_prepare_sa(const zni_frame *r, const zni_step *st, const zni_gate *g, zn_real *p, zn_real *q) {
+    const zni_feature *v = &r->s->values[st->in];
+    int place, k = v->channels / (2 * g->groups);
+    const zn_real *cw = r->s->weights + g->params, *cb = cw + k, *sw = cb + k, *sb = sw + k, *gw = sb + k, *gb = gw + k;
+    for (place = 0; place < v->channels; ++place) {
+        int at = zni_holds(v, place) % (2 * k);
+        double variance, mean = zni_merge(r, v, place, &variance), scale;
+        if (at < k) {
+            double z = (double)cw[at] * mean + (double)cb[at];
+            int whole = zni_mode_of(r->s, st, (size_t)(place / ZNI_LANES)) == ZNI_GATE_SCALE;
+            p[place] = (zn_real)(whole ? zni_sigmoid_exact(z) : 0.0);
+            q[place] = (zn_real)z;
+        } else {
+            at -= k;
+            scale = (double)gw[at] / sqrt(variance + r->s->gn_eps);
+            p[place] = (zn_real)((double)sw[at] * scale);
+            q[place] = (zn_real)((double)sw[at] * ((double)gb[at] - scale * mean) + (double)sb[at]);
+        }
+    }
+}
+static void zni_prepare_se(const zni_frame *r, const zni_step *st, const zni_gate *g, zn_real *p, zn_real *mean, zn_real *hidden) {
+    const zni_feature *v = &r->s->values[st->in];
+    const zn_real *w = r->s->weights + g->params;
+    int c, h;
+    for (c = 0; c < v->channels; ++c) mean[c] = (zn_real)zni_merge(r, v, c, NULL);
+    for (h = 0; h < g->hidden; ++h) {
+        double sum = (double)w[(size_t)v->channels * (size_t)g->hidden + (size_t)h];
+        for (c = 0; c < v->channels; ++c) sum += (double)w[(size_t)h * (size_t)v->channels + (size_t)c] * (double)mean[c];
+        hidden[h] = (zn_real)(sum > 0.0 ? sum : 0.0);
+    }
+    w += (size_t)(v->channels + 1) * (size_t)g->hidden;
+    for (c = 0; c < v->channels; ++c) {
+        double sum = (double)w[(size_t)v->channels * (size_t)g->hidden + (size_t)c];
+        for (h = 0; h < g->hidden; ++h) sum += (double)w[(size_t)c * (size_t)g->hidden + (size_t)h] * (double)hidden[h];
+        p[c] = (zn_real)zni_sigmoid_exact(sum);
+    }
+}
+static void zni_prepare(const zni_frame *r, const zni_step *st) {
+    const zni_gate *g = &r->s->gates[st->gate];
+    zn_real *p = r->arena + r->s->gates_at, *q = p + r->s->gate_room;
+    size_t channels = (size_t)r->s->values[st->in].channels;
+    if (g->kind == ZNI_SA_GATE) zni_prepare_sa(r, st, g, p, q);
+    else if (g->kind == ZNI_SE_GATE) zni_prepare_se(r, st, g, p, q + r->s->gate_room, q + 2 * r->s->gate_room);
+    else {
+        memcpy(p, r->s->weights + g->params, channels * sizeof(zn_real));
+        memcpy(q, r->s->weights + g->params + channels, channels * sizeof(zn_real));
+    }
+}
+
+/* WIRW on pooled features: what x[channel] becomes under shuffle attention on a 1 x 1 map, and its derivative. */
+static double zni_wirw_gate(const zn_session *s, const zn_real *w, int channel, double x, double *slope) {
+    int k = s->values[s->features].channels / 16, at = channel % (2 * k);
+    double z = at < k ? (double)w[at] * x + (double)w[k + at] : (double)w[2 * k + at - k] * (double)w[5 * k + at - k] + (double)w[3 * k + at - k], gate = zni_sigmoid_exact(z);
+    if (slope != NULL) *slope = gate + (at < k ? x * (double)w[at] * gate * (1.0 - gate) : 0.0);
+    return x * gate;
+}
+static const zn_real *zni_wirw_weights(const zn_session *s) {
+    return s->weights + s->head + (size_t)(s->values[s->features].channels + 1) * (size_t)s->classes;
+}
+static void zni_head(const zni_frame *r, zn_real *logits) {
+    const zn_session *s = r->s;
+    const zni_feature *v = &s->values[s->features];
+    const zn_real *w = s->weights + s->head, *wirw = zni_wirw_weights(s);
+    zn_real *pooled = r->arena + s->pooled;
+    int c, k, channels = v->channels;
+    for (c = 0; c < channels; ++c) pooled[c] = (zn_real)zni_merge(r, v, c, NULL);
+    for (k = 0; k < s->classes; ++k, w += channels) {
+        double sum = (double)s->weights[s->head + (size_t)channels * (size_t)s->classes + (size_t)k];
+        for (c = 0; c < channels && !s->lw_att; ++c) sum += (double)w[c] * (double)pooled[c];
+        for (c = 0; c < channels && s->lw_att; ++c)
+            sum += (double)wirw[0] * zni_wirw_gate(s, wirw + 2, c, (double)pooled[c], NULL) * (double)w[zni_shuffle2(c, channels)] + (double)wirw[1] * (double)pooled[c] * (double)w[c];
+        logits[k] = (zn_real)sum;
+    }
+}
+
+/* ---- running: images and threads ---- */
+#define ZNI_PARALLEL_MACS 1e6 /* an image with less is not worth waking threads for */
+
+static void zni_run_alone(const zni_frame *r, zn_real *scratch, zn_real *logits) {
+    int i, task;
+    for (i = 0; i < r->s->step_count; ++i) {
+        const zni_step *st = &r->s->steps[i];
+        if (st->gate >= 0) zni_prepare(r, st);
+        for (task = 0; task < st->bands * st->parts; ++task) zni_step_task(r, st, task, scratch);
+    }
+    zni_head(r, logits);
+}
+/* The same by all threads of a team, which call it together. */
+static void zni_run_together(const zni_frame *r, zn_real *scratch, zn_real *logits) {
+    int i, task;
+    for (i = 0; i < r->s->step_count; ++i) {
+        const zni_step *st = &r->s->steps[i];
+        if (st->gate >= 0) {
+            ZNI_OMP(single)
+            zni_prepare(r, st);
+        }
+        ZNI_OMP(for schedule(dynamic))
+        for (task = 0; task < st->bands * st->parts; ++task) zni_step_task(r, st, task, scratch);
+    }
+    ZNI_OMP(single)
+    zni_head(r, logits);
+}
+ZN_API zn_result zn_session_run(zn_session *s, const zn_real *x, int count, zn_real *logits) {
+    size_t image;
+    int threads;
+    if (s == NULL || x == NULL || logits == NULL || count < 1 || count > s->batch) return ZN_ERROR_ARGUMENT;
+    image = 3 * (size_t)s->resolution * (size_t)s->resolution;
+    threads = s->work * count < 2 * ZNI_PARALLEL_MACS || (count == 1 && s->work < ZNI_PARALLEL_MACS) ? 1 : s->threads;
+    ZNI_OMP(parallel num_threads(threads) if (threads > 1))
+    {
+        int me = 0, team = 1, i, whole;
+        zni_frame r;
+        zn_real *scratch;
+#ifdef _OPENMP
+        me = omp_get_thread_num();
+        team = omp_get_num_threads();
+#endif
+        scratch = s->scratch + (size_t)me * s->scratch_room;
+        r.s = s;
+        whole = team == 1 ? count : s->workers < team ? 0 : count / team * team;
+        r.arena = s->arenas + (size_t)(me < s->workers ? me : 0) * s->arena;
+        for (i = me; i < whole; i += team) {
+            r.x = x + (size_t)i * image;
+            zni_run_alone(&r, scratch, logits + (size_t)i * (size_t)s->classes);
+        }
+        r.arena = s->arenas;
+        if (whole < count) {
+            ZNI_OMP(barrier)
+        }
+        for (i = whole; i < count; ++i) {
+            r.x = x + (size_t)i * image;
+            zni_run_together(&r, scratch, logits + (size_t)i * (size_t)s->classes);
+        }
+    }
+    return ZN_OK;
+}
+ZN_API zn_result zn_session_classify_box(zn_session *s, const unsigned char *rgb, int width, int height, int x, int y, int box_w, int box_h, zn_real *prob, int *out_best) {
+    zn_real logits[ZN_MAX_CLASSES], top;
+    double sum = 0.0;
+    zn_result result;
+    int i, best = 0;
+    if (out_best != NULL) *out_best = -1;
+    if (s == NULL || rgb == NULL || box_w > s->picture_side || box_h > s->picture_side) return ZN_ERROR_ARGUMENT;
+    result = zn_input_apply(&s->input, rgb, width, height, x, y, box_w, box_h, s->arenas, s->picture);
+    if (result != ZN_OK) return result;
+    result = zn_session_run(s, s->picture, 1, logits);
+    if (result != ZN_OK) return result;
+    for (i = 1; i < s->classes; ++i)
+        if (logits[i] > logits[best]) best = i;
+    top = logits[best];
+    for (i = 0; i < s->classes; ++i) sum += exp((double)(logits[i] - top));
+    for (i = 0; i < s->classes && prob != NULL; ++i) prob[i] = (zn_real)(exp((double)(logits[i] - top)) / sum);
+    if (out_best != NULL) *out_best = best;
+    return ZN_OK;
+}
+ZN_API zn_result zn_session_classify_rgb(zn_session *s, const unsigned char *rgb, int width, int height, zn_real *prob, int *out_best) {
+    return zn_session_classify_box(s, rgb, width, height, 0, 0, width, height, prob, out_best);
+}
+ZN_API int zn_session_map_size(const zn_session *s) { return s != NULL ? s->values[s->features].size : 0; }
+/* The head is nearly linear, so the gradient of a logit is written down: d logit/d feature = d logit/d pooled / pixels. */
+ZN_API zn_result zn_session_grad_cam(const zn_session *s, int class_index, zn_real *out_map) {
+    const zni_feature *v;
+    const zn_real *w, *wirw, *features;
+    size_t pixels, i;
+    int c;
+    if (s == NULL || out_map == NULL || class_index < 0 || class_index >= s->classes) return ZN_ERROR_ARGUMENT;
+    v = &s->values[s->features];
+    pixels = zni_pixels_of(v);
+    w = s->weights + s->head + (size_t)class_index * (size_t)v->channels;
+    wirw = zni_wirw_weights(s);
+    features = s->arenas + s->buffers[v->buffer];
+    for (i = 0; i < pixels; ++i) out_map[i] = 0;
+    for (c = 0; c < v->channels; ++c) {
+        double slope = (double)w[c];
+        if (s->lw_att) {
+            zni_wirw_gate(s, wirw + 2, c, (double)s->arenas[s->pooled + (size_t)c], &slope);
+            slope = (double)wirw[0] * slope * (double)w[zni_shuffle2(c, v->channels)] + (double)wirw[1] * (double)w[c];
+        }
+        for (i = 0; i < pixels; ++i) out_map[i] += (zn_real)(slope / (double)pixels) * features[((size_t)(c / ZNI_LANES) * pixels + i) * ZNI_LANES + (size_t)(c % ZNI_LANES)];
+    }
+    for (i = 0; i < pixels; ++i) out_map[i] = out_map[i] > 0 ? out_map[i] : 0;
+    return ZN_OK;
+}
+
+/* ---- making one ---- */
+ZN_API zn_session_opts zn_session_opts_default(void) {
+    zn_session_opts o = {1, 0, 0, 4096};
+    return o;
+}
+static zn_result zni_session_options(zni_compiler *c, const zn_session_opts *opts) {
+    zn_session_opts o = opts != NULL ? *opts : zn_session_opts_default();
+    zn_session *s = &c->s;
+    int size = c->net->input.size;
+    if (o.resolution == 0) o.resolution = size;
+    if (o.threads == 0) o.threads = zni_max_threads() < 1024 ? zni_max_threads() : 1024;
+    if (o.batch < 1 || o.batch > 65536) return zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "session: batch is %d, must be 1 to 65536", o.batch);
+    if (o.resolution < 1 || o.resolution > ZN_MAX_INPUT_SIZE) return zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "session: resolution is %d, must be 1 to %d", o.resolution, ZN_MAX_INPUT_SIZE);
+    if (o.threads < 1 || o.threads > 1024) return zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "session: threads is %d, must be 0 to 1024", o.threads);
+    if (o.picture_side < 0 || o.picture_side > ZN_MAX_IMAGE_SIDE) return zni_fail(c->ctx, ZN_ERROR_ARGUMENT, "session: picture_side is %d, must be 0 to %d", o.picture_side, ZN_MAX_IMAGE_SIDE);
+    s->batch = o.batch;
+    s->resolution = o.resolution;
+    s->threads = o.threads;
+    s->workers = o.batch >= o.threads ? o.threads : 1; /* each thread has images of its own, or all share each image */
+    s->picture_side = o.picture_side;
+    s->input = c->net->input;
+    s->input.resize = (int)((double)s->input.resize * o.resolution / size + 0.5);
+    s->input.size = o.resolution;
+    s->classes = c->net->opts.classes;
+    s->lw_att = c->net->opts.lw_att;
+    s->gn_eps = c->net->opts.gn_eps;
+    s->kernels = zni_infer_sets[zni_kernels_of(c->ctx) - zni_kernel_sets];
+    return ZN_OK;
+}
+static zn_result zni_session_compile(zni_compiler *c, const zn_net *net, const zn_session_opts *opts) {
+    int x;
+    memset(c, 0, sizeof *c);
+    c->ctx = net->ctx;
+    c->net = net;
+    if (zni_session_options(c, opts) != ZN_OK) return c->ctx->code;
+    x = zni_add_value(c, 3, c->s.resolution);
+    if (x == 0) x = zni_compile_layers(c, net->plan.first, 0);
+    if (x >= 0) x = zni_as_blocks(c, x);
+    if (x < 0 || !zni_compile_statistics(c, x)) return c->ctx->code;
+    c->s.features = x;
+    c->buffers[c->s.values[x].buffer].last = c->buffers[c->s.values[x].statistics].last = INT_MAX;
+    return zni_session_plan(c);
+}
+static void zni_compiler_free(zni_compiler *c) {
+    zni_free(c->ctx, c->s.steps);
+    zni_free(c->ctx, c->s.values);
+    zni_free(c->ctx, c->s.gates);
+    zni_free(c->ctx, c->buffers);
+}
+
+/* Gives out a block of memory piece by piece; with base NULL it only counts. */
+typedef struct zni_carver {
+    unsigned char *base;
+    size_t used;
+} zni_carver;
+static void *zni_carve(zni_carver *c, size_t bytes) {
+    void *at = c->base != NULL ? c->base + c->used : NULL;
+    c->used = zni_size_add(c->used, zni_size_mul(zni_size_add(bytes, ZNI_ALIGN - 1) / ZNI_ALIGN, ZNI_ALIGN));
+    return at;
+}
+/* Lays the session out in memory (NULL: only counts its bytes, without those that align it). */
+static size_t zni_session_layout(zni_compiler *c, unsigned char *memory, zn_session **out) {
+    zn_session *s = &c->s, made = *s;
+    zni_carver m;
+    size_t arenas = zni_size_mul(zni_size_mul(s->arena, (size_t)s->workers), sizeof(zn_real)), picture = 0;
+    if (s->picture_side > 0) picture = zn_input_scratch_bytes(&s->input, s->picture_side, s->picture_side); /* before the network runs: in its arena */
+    m.base = memory;
+    m.used = 0;
+    *out = (zn_session *)zni_carve(&m, sizeof *s);
+    made.steps = (zni_step *)zni_carve(&m, (size_t)s->step_count * sizeof *s->steps);
+    made.values = (zni_feature *)zni_carve(&m, (size_t)s->value_count * sizeof *s->values);
+    made.gates = (zni_gate *)zni_carve(&m, (size_t)s->gate_count * sizeof *s->gates);
+    made.buffers = (size_t *)zni_carve(&m, (size_t)s->buffer_count * sizeof *s->buffers);
+    made.weights = (zn_real *)zni_carve(&m, zni_size_mul(c->weights, sizeof(zn_real)));
+    made.arenas = (zn_real *)zni_carve(&m, arenas > picture ? arenas : picture);
+    made.scratch = (zn_real *)zni_carve(&m, zni_size_mul(zni_size_mul(s->scratch_room, (size_t)s->threads), sizeof(zn_real)));
+    if (s->picture_side > 0) made.picture = (zn_real *)zni_carve(&m, 3 * (size_t)s->resolution * (size_t)s->resolution * sizeof(zn_real));
+    if (memory != NULL) {
+        int i;
+        memcpy(made.steps, s->steps, (size_t)s->step_count * sizeof *s->steps);
+        memcpy(made.values, s->values, (size_t)s->value_count * sizeof *s->values);
+        if (s->gate_count > 0) memcpy(made.gates, s->gates, (size_t)s->gate_count * sizeof *s->gates);
+        for (i = 0; i < s->buffer_count; ++i) made.buffers[i] = c->buffers[i].offset;
+        **out = made;
+    }
+    return m.used;
+}
+ZN_API zn_result zn_session_bytes(const zn_net *net, const zn_session_opts *opts, size_t *out_bytes) {
+    zni_compiler c;
+    zn_session *none;
+    if (out_bytes != NULL) *out_bytes = 0;
+    if (net == NULL || out_bytes == NULL) return ZN_ERROR_ARGUMENT;
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    if (zni_session_compile(&c, net, opts) == ZN_OK) *out_bytes = zni_size_add(zni_session_layout(&c, NULL, &none), ZNI_ALIGN - 1);
+    zni_compiler_free(&c);
+    return net->ctx->code;
+}
+/* memory NULL: from the context. */
+static zn_result zni_session_make(const zn_net *net, const zn_session_opts *opts, void *memory, size_t bytes, zn_session **out_session) {
+    zni_compiler c;
+    zn_session *s = NULL;
+    unsigned char *base = (unsigned char *)memory;
+    size_t need;
+    if (out_session != NULL) *out_session = NULL;
+    if (net == NULL || out_session == NULL) return ZN_ERROR_ARGUMENT;
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    if (zni_session_compile(&c, net, opts) == ZN_OK) {
+        need = zni_session_layout(&c, NULL, &s);
+        if (memory == NULL) base = (unsigned char *)zni_alloc(net->ctx, need);
+        else if (bytes < zni_size_add(need, ZNI_ALIGN - 1)) {
+            zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "session: needs %lu bytes, was given %lu", (unsigned long)zni_size_add(need, ZNI_ALIGN - 1), (unsigned long)bytes);
+            base = NULL;
+        } else base += (ZNI_ALIGN - (uintptr_t)base % ZNI_ALIGN) % ZNI_ALIGN;
+    }
+    if (net->ctx->code == ZN_OK) {
+        zni_session_layout(&c, base, &s);
+        s->ctx = memory == NULL ? net->ctx : NULL;
+        zni_session_pack(s, net);
+        *out_session = s;
+    }
+    zni_compiler_free(&c);
+    return net->ctx->code;
+}
+ZN_API zn_result zn_session_create(const zn_net *net, const zn_session_opts *opts, zn_session **out_session) { return zni_session_make(net, opts, NULL, 0, out_session); }
+ZN_API zn_result zn_session_create_in(const zn_net *net, const zn_session_opts *opts, void *memory, size_t bytes, zn_session **out_session) {
+    if (memory == NULL && out_session != NULL) *out_session = NULL;
+    return memory == NULL ? ZN_ERROR_ARGUMENT : zni_session_make(net, opts, memory, bytes, out_session);
+}
+ZN_API void zn_session_destroy(zn_session *s) {
+    if (s != NULL && s->ctx != NULL) zni_free(s->ctx, s);
+}
+ZN_API int zn_session_resolution(const zn_session *s) { return s != NULL ? s->resolution : 0; }
+ZN_API int zn_session_classes(const zn_session *s) { return s != NULL ? s->classes : 0; }
 
 /* ==================================================================================================================
    IMPL-ONNX  export
