@@ -7834,6 +7834,7 @@ static zn_result zni_zip_record(zni_archive *a, const unsigned char *r, size_t l
     *out_length = 46 + name + extra + comment;
     file->name = zni_slice_of(r + 46, name);
     extras = r + 46 + name;
+    if (zni_slice_ends(file->name, "/constants.pkl") || zni_slice_ends(file->name, ".py")) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, r, "refused: a TorchScript archive; save the model's state_dict");
     if (zni_get_le(r + 10, 2) != 0) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, r, "refused: the zip file is compressed; torch.save writes it plain");
     packed = zni_get_le(r + 20, 4);
     size = zni_get_le(r + 24, 4);
@@ -7874,7 +7875,6 @@ static zn_result zni_zip_files(zni_archive *a, zni_zip_file *files, const zni_zi
     *out_pickle = zni_slice_of(NULL, 0);
     for (i = 0; i < d->entries; ++i, at += length) { /* first the pickle: its name says what the others begin with */
         if (zni_zip_record(a, at, (size_t)(end - at), &f, &length) != ZN_OK) return a->ctx->code;
-        if (zni_slice_ends(f.name, "/constants.pkl")) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, NULL, "refused: a TorchScript archive; save the model's state_dict");
         if (zni_slice_ends(f.name, "/byteorder") && f.size == 3 && memcmp(f.bytes, "big", 3) == 0) return zni_archive_fail(a, ZN_ERROR_UNSUPPORTED, NULL, "refused: values in big-endian order");
         if (!zni_slice_ends(f.name, "/data.pkl") || out_pickle->text != NULL) continue;
         *out_pickle = zni_slice_of(f.bytes, f.size);
