@@ -698,6 +698,9 @@ ZN_API void zn_loader_destroy(zn_loader *loader);
 ZN_API size_t zn_loader_batches(const zn_loader *loader); /* of an epoch */
 /* Batch `index` of an epoch. Damaged images and changed packs are errors with the image's name. */
 ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch);
+/* What image number `position` of an epoch looks like when the network sees it (before mixup): size x size RGB pixels to
+   rgb, see zn_augment_preview. out_label, the class, may be NULL. Only for a random loader. */
+ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position, unsigned char *rgb, int *out_label);
 
 typedef struct zn_metrics { /* of one evaluation; shares are of 1 */
     size_t images;
@@ -776,7 +779,7 @@ typedef struct zn_train_state { /* what callbacks see */
     double images_per_second;    /* training, in this run */
     double seconds_left;         /* estimate, evaluations included; -1 at first */
     int evaluating;              /* 1: batch and batches count test images of the evaluation that is going on */
-    const zn_train_row *row;     /* on_epoch: the epoch that ended */
+    const zn_train_row *rows;    /* on_epoch: the history, rows[epoch] is the epoch that ended */
     const zn_metrics *metrics;   /* on_epoch: its evaluation, NULL without */
     int best;                    /* on_epoch: it is the best so far */
 } zn_train_state;
@@ -8842,6 +8845,11 @@ static zn_result zni_loader_fill(zn_loader *l, int epoch, size_t first, int coun
     }
     return bad ? zni_loader_blame(l, count) : ZN_OK;
 }
+static zn_result zni_loader_order(zn_loader *l, int epoch) {
+    if (!l->opts.random || l->order_epoch == epoch) return l->ctx->code;
+    l->order_epoch = zn_sampler_draw(l->pack, l->opts.split, l->opts.balanced, l->opts.seed, epoch, l->order) == ZN_OK ? epoch : -1;
+    return l->ctx->code;
+}
 ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch) {
     size_t batch, first, left;
     int count;
@@ -8851,10 +8859,7 @@ ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_b
     first = index * batch;
     left = loader->images - first;
     count = left < batch ? (int)left : loader->opts.batch;
-    if (loader->opts.random && loader->order_epoch != epoch) {
-        if (zn_sampler_draw(loader->pack, loader->opts.split, loader->opts.balanced, loader->opts.seed, epoch, loader->order) != ZN_OK) return loader->ctx->code;
-        loader->order_epoch = epoch;
-    }
+    if (zni_loader_order(loader, epoch) != ZN_OK) return loader->ctx->code;
     if (zni_loader_fill(loader, epoch, first, count) != ZN_OK) return loader->ctx->code;
     zn_smooth_targets(loader->labels, count, loader->opts.classes, loader->opts.random ? loader->opts.label_smoothing : 0.0, loader->target->data);
     out_batch->share = 1.0;
@@ -8868,6 +8873,20 @@ ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_b
     out_batch->images = loader->numbers;
     out_batch->count = count;
     return loader->ctx->code;
+}
+
+ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position, unsigned char *rgb, int *out_label) {
+    zn_rng rng;
+    zn_pack_info info;
+    if (loader == NULL || rgb == NULL || !loader->opts.random || position >= loader->images || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (zni_loader_order(loader, epoch) != ZN_OK) return loader->ctx->code;
+    loader->numbers[0] = loader->order[position];
+    loader->results[0] = (unsigned char)zn_pack_rgb(loader->pack, loader->opts.split, loader->numbers[0], loader->rgb);
+    if (loader->results[0] != ZN_OK) return zni_loader_blame(loader, 1);
+    if (zn_pack_image(loader->pack, loader->opts.split, loader->numbers[0], &info) != ZN_OK) return ZN_ERROR_ARGUMENT;
+    if (out_label != NULL) *out_label = loader->class_map[info.label];
+    rng = zni_train_stream(loader->opts.seed, epoch, ZNI_STREAM_IMAGE, position);
+    return zn_augment_preview(&loader->opts.augment, &rng, loader->rgb, info.width, info.height, loader->scratch, rgb);
 }
 
 /* ---- evaluation ---- */
@@ -9388,9 +9407,9 @@ static char *zni_train_recipe(zn_net *net, const zn_pack *train, const zn_pack *
                     zn_attention_text(net->opts.attention), net->opts.lw_att, net->opts.reslink, net->opts.bn, (int)net->opts.projection, net->opts.classes,
                     net->opts.train_attention, net->opts.bn_momentum, net->opts.bn_eps, net->opts.gn_eps);
     zni_text_format(&text, "train_data %016llx\ntest_data %016llx\n", (unsigned long long)train->hash, (unsigned long long)(test != NULL ? test->hash : 0));
-    zni_text_format(&text, "seed %llu\ninit %s\nschedule %s\noptimizer %s\ncrop %d\npolicy %d\nfilter %d\nteacher %d\nreal %d\n", (unsigned long long)o->seed,
+    zni_text_format(&text, "seed %llu\ninit %s\nschedule %s\noptimizer %s\ncrop %d\npolicy %d\nfilter %d\nteacher %016llx\nreal %d\n", (unsigned long long)o->seed,
                     zni_init_names[o->init], zni_schedule_names[o->schedule.kind], zni_optimizer_names[o->optimizer.kind], (int)o->augment.crop,
-                    (int)o->augment.policy, (int)o->augment.input.filter, o->teacher != NULL, (int)sizeof(zn_real) * 8);
+                    (int)o->augment.policy, (int)o->augment.input.filter, (unsigned long long)(o->teacher != NULL ? zn_fnv1a64(o->teacher->values, zni_buffer_bytes(o->teacher->values), ZN_FNV_START) : 0), (int)sizeof(zn_real) * 8);
     for (i = 0; i < ZNI_TRAIN_FIELDS; ++i)
         if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_train_field(o, i));
     for (i = 0; i < (size_t)o->schedule.milestone_count; ++i) zni_text_format(&text, "milestone %d\n", o->schedule.milestones[i]);
@@ -9529,7 +9548,7 @@ static void zni_trainer_row(zni_trainer *t, const zn_metrics *m) {
     row->test_mean_class = m != NULL ? m->mean_class : (double)NAN;
     row->seconds = t->row_seconds;
     row->waited = t->row_seconds > 0.0 ? t->row_waited / t->row_seconds : 0.0;
-    t->state.row = row;
+    t->state.rows = t->result->rows;
     t->state.metrics = m;
     t->state.best = m != NULL && (t->result->best_epoch < 0 || m->top1 > t->result->best_top1);
     if (!t->state.best) return;
@@ -9543,10 +9562,175 @@ static void zni_trainer_next_epoch(zni_trainer *t) {
     t->loss = t->hits = t->row_seconds = t->row_waited = 0.0;
 }
 
-/* ---- checkpoints ---- */
-static zn_result zni_checkpoint_save(zni_trainer *t) { return t->ctx->code; }
-static zn_result zni_checkpoint_save_best(zni_trainer *t) { return t->ctx->code; }
-static zn_result zni_checkpoint_open(zni_trainer *t) { return t->ctx->code; }
+/* ---- checkpoints: the network's model file, and what else a run is under "train." ---- */
+static char *zni_checkpoint_path(const zni_trainer *t, const char *name) {
+    size_t folder = strlen(t->opts.checkpoint_dir), length = strlen(name);
+    char *path = ZNI_NEW(t->ctx, char, folder + length + 2);
+    if (path == NULL) return NULL;
+    memcpy(path, t->opts.checkpoint_dir, folder);
+    path[folder] = '/';
+    memcpy(path + folder + 1, name, length + 1);
+    return path;
+}
+/* Name of the state of the optimiser's tensor i; the projections of distillation, which have none, are counted. */
+static void zni_checkpoint_name(const zn_optimizer *o, int i, const char *what, char *name, size_t size) {
+    if (o->tensors[i]->name != NULL) snprintf(name, size, "train.%s.%s", what, o->tensors[i]->name);
+    else snprintf(name, size, "train.%s.projection.%d", what, i);
+}
+static zn_shape zni_checkpoint_shape(const zn_optimizer *o, int i) { return zn_shape1((int)(o->tensors[i]->count * zni_optimizer_slots(o->opts.kind))); }
+
+static void zni_checkpoint_store(zni_trainer *t, zni_store *s) {
+    zn_optimizer *o = t->optimizer;
+    zn_shape block = zn_shape1((int)zni_net_value_count(t->net));
+    zni_text rows;
+    char text[256], name[ZNI_NAME_SIZE + 96];
+    int i;
+    zni_store_net(s, t->net);
+    zni_store_text(s, "train.recipe", t->result->recipe);
+    snprintf(text, sizeof text, "%d %lu %lu %lu %d %.17g %.17g %.17g %.17g %.17g", t->epoch, (unsigned long)t->batch, (unsigned long)o->steps,
+             (unsigned long)(t->ema != NULL ? t->ema->steps : 0), t->result->best_epoch, t->result->best_top1, t->loss, t->hits, t->row_seconds, t->row_waited);
+    zni_store_text(s, "train.state", text);
+    memset(&rows, 0, sizeof rows);
+    rows.ctx = t->ctx;
+    zni_text_append(&rows, "", 0);
+    for (i = 0; i < t->epoch; ++i) {
+        const zn_train_row *r = &t->result->rows[i];
+        zni_text_format(&rows, "%.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g %.17g\n", r->lr, r->loss, r->top1, r->test_loss, r->test_top1, r->test_top5,
+                        r->test_mean_class, r->seconds, r->waited);
+    }
+    if (rows.failed) s->metadata.failed = 1;
+    else zni_store_text(s, "train.rows", rows.chars);
+    zni_free(t->ctx, rows.chars);
+    for (i = 0; i < o->count; ++i) {
+        zni_checkpoint_name(o, i, "optimizer", name, sizeof name);
+        zni_store_tensor(s, name, zni_checkpoint_shape(o, i), o->state[i]);
+        if (o->tensors[i]->name != NULL) continue;
+        zni_checkpoint_name(o, i, "distill", name, sizeof name);
+        zni_store_tensor(s, name, o->tensors[i]->shape, o->tensors[i]->data);
+    }
+    zni_store_tensor(s, "train.best", block, t->best);
+    if (t->ema != NULL) zni_store_tensor(s, "train.ema", block, t->ema->values);
+}
+static zn_result zni_checkpoint_save(zni_trainer *t) {
+    zni_store s;
+    char *path;
+    if (t->opts.checkpoint_dir == NULL || (path = zni_checkpoint_path(t, "latest.safetensors")) == NULL) return t->ctx->code;
+    zni_store_begin(&s, t->ctx);
+    zni_checkpoint_store(t, &s);
+    zni_store_end(&s, path);
+    zni_free(t->ctx, path);
+    t->saved = zni_seconds();
+    return t->ctx->code;
+}
+static zn_result zni_checkpoint_save_best(zni_trainer *t) {
+    char *path;
+    if (t->opts.checkpoint_dir == NULL || (path = zni_checkpoint_path(t, "best.safetensors")) == NULL) return t->ctx->code;
+    zn_ema_swap(t->ema);
+    zn_net_save(t->net, path);
+    zn_ema_swap(t->ema);
+    zni_free(t->ctx, path);
+    return t->ctx->code;
+}
+/* Takes `count` numbers from text; NULL when they are not there. */
+static const char *zni_take_numbers(const char *text, double *numbers, int count) {
+    char *end;
+    int i;
+    for (i = 0; i < count && text != NULL; ++i) {
+        numbers[i] = strtod(text, &end);
+        text = end != text ? end : NULL;
+    }
+    return text;
+}
+/* One tensor of a checkpoint into memory. */
+static void zni_checkpoint_tensor(zni_archive *a, const char *name, zn_shape shape, zn_real *to) {
+    const zni_entry *e = zni_archive_find(a, name);
+    if (e != NULL && zni_entry_shaped(e, shape)) zni_entry_read(e, to);
+    else zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: tensor %.200s is missing or of another shape", name);
+}
+static zn_result zni_checkpoint_position(zni_trainer *t, zni_archive *a) {
+    const char *state = zni_archive_text(a, "train.state"), *rows = zni_archive_text(a, "train.rows");
+    double n[10], last[9];
+    int i, epochs = t->opts.epochs;
+    if (zni_take_numbers(state, n, 10) == NULL || !(n[0] >= 0 && n[0] <= epochs) || !(n[1] >= 0 && n[1] <= (double)zn_loader_batches(t->loader)) ||
+        !(n[2] >= 0 && n[2] < 1e15) || !(n[3] >= 0 && n[3] < 1e15) || !(n[4] >= -1 && n[4] < n[0]) || (n[4] < 0 && n[4] > -1))
+        return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: its position makes no sense");
+    t->result->epochs = t->result->resumed_epoch = t->epoch = (int)n[0];
+    t->batch = (size_t)n[1];
+    t->optimizer->steps = (int64_t)n[2];
+    if (t->ema != NULL) t->ema->steps = (int64_t)n[3];
+    t->result->best_epoch = (int)n[4];
+    t->result->best_top1 = n[5];
+    t->loss = n[6];
+    t->hits = n[7];
+    t->row_seconds = n[8];
+    t->row_waited = n[9];
+    for (i = 0; i < t->epoch; ++i) {
+        zn_train_row *r = &t->result->rows[i];
+        rows = zni_take_numbers(rows, last, 9);
+        if (rows == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: its history is cut off");
+        r->epoch = i;
+        r->lr = last[0];
+        r->loss = last[1];
+        r->top1 = last[2];
+        r->test_loss = last[3];
+        r->test_top1 = last[4];
+        r->test_top5 = last[5];
+        r->test_mean_class = last[6];
+        r->seconds = last[7];
+        r->waited = last[8];
+    }
+    return ZN_OK;
+}
+/* Words for the first line in which two recipes differ. */
+static zn_result zni_checkpoint_differs(zni_archive *a, const char *was, const char *now) {
+    int i, line = 0;
+    for (i = 0; was[i] == now[i] && was[i] != '\0'; ++i)
+        if (was[i] == '\n') line = i + 1;
+    return zni_archive_fail(a, ZN_ERROR_MISMATCH, NULL, "made with \"%.*s\", but now it is \"%.*s\"; resume with the same options, or begin anew", (int)strcspn(was + line, "\n") > 150 ? 150 : (int)strcspn(was + line, "\n"),
+                            was + line, (int)strcspn(now + line, "\n") > 150 ? 150 : (int)strcspn(now + line, "\n"), now + line);
+}
+static zn_result zni_checkpoint_take(zni_trainer *t, zni_archive *a) {
+    zn_optimizer *o = t->optimizer;
+    zn_shape block = zn_shape1((int)zni_net_value_count(t->net));
+    const char *recipe = zni_archive_text(a, "train.recipe");
+    char name[ZNI_NAME_SIZE + 96];
+    int i;
+    if (recipe == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "a model, but not a checkpoint");
+    if (strcmp(recipe, t->result->recipe) != 0) return zni_checkpoint_differs(a, recipe, t->result->recipe);
+    if (zni_net_take(t->net, a, NULL, NULL) != ZN_OK || zni_checkpoint_position(t, a) != ZN_OK) return t->ctx->code;
+    for (i = 0; i < o->count; ++i) {
+        zni_checkpoint_name(o, i, "optimizer", name, sizeof name);
+        zni_checkpoint_tensor(a, name, zni_checkpoint_shape(o, i), o->state[i]);
+        if (o->tensors[i]->name != NULL) continue;
+        zni_checkpoint_name(o, i, "distill", name, sizeof name);
+        zni_checkpoint_tensor(a, name, o->tensors[i]->shape, o->tensors[i]->data);
+    }
+    zni_checkpoint_tensor(a, "train.best", block, t->best);
+    if (t->ema != NULL) zni_checkpoint_tensor(a, "train.ema", block, t->ema->values);
+    return t->ctx->code;
+}
+/* Resumes, or saves the start: better to learn now than after an epoch that the folder cannot be written. */
+static zn_result zni_checkpoint_open(zni_trainer *t) {
+    zni_archive a;
+    char *path;
+    FILE *file;
+    if (t->opts.checkpoint_dir == NULL) return ZN_OK;
+#if ZNI_POSIX
+    if (mkdir(t->opts.checkpoint_dir, 0777) != 0 && errno != EEXIST) return zni_fail(t->ctx, ZN_ERROR_FILE, "%s: cannot make this folder: %s", t->opts.checkpoint_dir, strerror(errno));
+#endif
+    path = zni_checkpoint_path(t, "latest.safetensors");
+    if (path == NULL) return t->ctx->code;
+    file = t->opts.resume ? fopen(path, "rb") : NULL;
+    if (file == NULL) {
+        zni_free(t->ctx, path);
+        return zni_checkpoint_save(t);
+    }
+    fclose(file);
+    if (zni_archive_open(t->ctx, path, &a) == ZN_OK) zni_checkpoint_take(t, &a);
+    zni_archive_close(&a);
+    zni_free(t->ctx, path);
+    return t->ctx->code;
+}
 
 /* ---- the run ---- */
 /* The rest of an epoch and what ends it. ZN_STOPPED: a callback wants no more, and the state is saved. */

@@ -1,0 +1,161 @@
+/* common.h - what the training examples share: a progress line, a log file, Ctrl-C, results as text and JSON. Include it
+   first; it brings the option parser and progress helpers of data_tools/tool.h, zennet.h and the image decoders. */
+#ifndef ZENNET_EXAMPLES_COMMON_H
+#define ZENNET_EXAMPLES_COMMON_H
+
+#include "data_tools/tool.h"
+#include <signal.h>
+#define ZENNET_IMPLEMENTATION
+#include "zennet.h"
+#define ZENNET_IMAGE_IMPLEMENTATION
+#include "data_tools/zennet_image.h"
+
+#include "data_tools/pack_decode.h"
+
+/* ---- Ctrl-C ---- */
+static volatile sig_atomic_t stop_asked;
+static void on_interrupt(int number) {
+    (void)number;
+    if (stop_asked) _Exit(130); /* the second time means it */
+    stop_asked = 1;
+}
+
+/* Says what went wrong and gives the exit status for it. */
+TOOL_API int fail(const zn_ctx *ctx) {
+    fprintf(stderr, "%s: %s\n", tool_name, zn_error_text(ctx));
+    return TOOL_FAILED;
+}
+TOOL_API zn_result open_pack(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
+    zn_result result = zn_pack_open(ctx, path, out_pack);
+    zn_pack_set_decoder(*out_pack, pack_decode, NULL);
+    return result;
+}
+/* --threads N, before anything runs; results do not depend on it. */
+TOOL_API void use_threads(long threads) {
+#ifdef _OPENMP
+    if (threads > 0) omp_set_num_threads((int)threads);
+#else
+    (void)threads;
+#endif
+}
+
+/* ---- progress of training ---- */
+typedef struct train_view {
+    const char *log_path; /* csv, or NULL */
+    double shown;
+    int width, failed;
+} train_view;
+
+TOOL_API void duration_text(double seconds, char text[32]) {
+    if (seconds < 0) strcpy(text, "?");
+    else if (seconds < 100) sprintf(text, "%.0f s", seconds);
+    else if (seconds < 6000) sprintf(text, "%.0f min", seconds / 60);
+    else if (seconds < 360000) sprintf(text, "%.1f h", seconds / 3600);
+    else snprintf(text, 32, "%.1f days", seconds / 86400);
+}
+/* In place on a terminal, a plain line now and then (and at an epoch's end) otherwise. */
+static void view_line(train_view *v, const char *line, int always) {
+    double now = tool_seconds();
+    int terminal = TOOL_TERMINAL(stderr), width = (int)strlen(line);
+    if (!always && now - v->shown < (terminal ? 0.2 : 15)) return;
+    v->shown = now;
+    if (terminal) fprintf(stderr, "\r%s%*s%s", line, v->width > width ? v->width - width : 0, "", always ? "\n" : "");
+    else fprintf(stderr, "%s\n", line);
+    v->width = always ? 0 : width;
+    fflush(stderr);
+}
+TOOL_API int view_batch(const zn_train_state *s, void *user) {
+    char line[256], left[32];
+    duration_text(s->seconds_left, left);
+    if (s->evaluating) snprintf(line, sizeof line, "epoch %d/%d, testing %lu/%lu", s->epoch + 1, s->epochs, (unsigned long)s->batch, (unsigned long)s->batches);
+    else
+        snprintf(line, sizeof line, "epoch %d/%d, batch %lu/%lu, loss %.4f, accuracy %.1f %%, lr %.3g, %.0f images/s, %s left", s->epoch + 1, s->epochs,
+                 (unsigned long)s->batch, (unsigned long)s->batches, s->mean_loss, 100 * s->top1, s->lr, s->images_per_second, left);
+    view_line((train_view *)user, line, 0);
+    return stop_asked;
+}
+TOOL_API int write_log(const char *path, const zn_train_row *rows, int count) {
+    FILE *file = fopen(path, "w");
+    int i;
+    if (file == NULL) return 0;
+    fprintf(file, "epoch,lr,loss,top1,test_loss,test_top1,test_top5,test_mean_class,seconds,waited\n");
+    for (i = 0; i < count; ++i) {
+        const zn_train_row *r = &rows[i];
+        fprintf(file, "%d,%.6g,%.6g,%.6g,", r->epoch + 1, r->lr, r->loss, r->top1);
+        if (r->test_top1 >= 0) fprintf(file, "%.6g,%.6g,%.6g,%.6g,", r->test_loss, r->test_top1, r->test_top5, r->test_mean_class);
+        else fprintf(file, ",,,,");
+        fprintf(file, "%.3f,%.4f\n", r->seconds, r->waited);
+    }
+    i = ferror(file);
+    return (fclose(file) != 0) + i == 0;
+}
+TOOL_API int view_epoch(const zn_train_state *s, void *user) {
+    train_view *v = (train_view *)user;
+    const zn_train_row *r = &s->rows[s->epoch];
+    char line[320], left[32], tested[96] = "";
+    duration_text(s->seconds_left, left);
+    if (r->test_top1 >= 0)
+        snprintf(tested, sizeof tested, ", test loss %.4f, accuracy %.2f %%%s", r->test_loss, 100 * r->test_top1, s->best ? " (best)" : "");
+    snprintf(line, sizeof line, "epoch %d/%d, loss %.4f, accuracy %.2f %%%s, lr %.3g, %.0f images/s, %s left", s->epoch + 1, s->epochs, r->loss, 100 * r->top1,
+             tested, r->lr, s->images_per_second, left);
+    view_line(v, line, 1);
+    if (v->log_path != NULL && !write_log(v->log_path, s->rows, s->epoch + 1) && !v->failed++)
+        fprintf(stderr, "%s: cannot write %s\n", tool_name, v->log_path); /* a full disk need not end the training */
+    return stop_asked;
+}
+
+/* ---- results ---- */
+/* The hint that wrong labels deserve. */
+TOOL_API void print_hint(const zn_net *net, const zn_metrics *m) {
+    static int map[512];
+    double chance = zn_metrics_chance(m), share;
+    int k;
+    if (m->classes > 512 || (m->top1 >= chance && m->top1 >= 1.0 / m->classes)) return;
+    share = zn_metrics_permutation(m, map);
+    fprintf(stderr, "%s: an accuracy of %.2f %% is below chance (%.2f %%): are the labels those that the network learned?\n", tool_name, 100 * m->top1,
+            100 * (chance > 1.0 / m->classes ? chance : 1.0 / m->classes));
+    fprintf(stderr, "With its classes renamed as follows it would be %.2f %%:\n", 100 * share);
+    for (k = 0; k < m->classes; ++k)
+        if (map[k] != k) fprintf(stderr, "  what it calls \"%s\" is \"%s\"\n", zn_net_class_name(net, k), zn_net_class_name(net, map[k]));
+}
+/* Rows are truths, columns what the network said. */
+TOOL_API void print_confusion(const zn_net *net, const zn_metrics *m) {
+    int i, k, name = 8;
+    for (i = 0; i < m->classes; ++i)
+        if ((int)strlen(zn_net_class_name(net, i)) > name) name = (int)strlen(zn_net_class_name(net, i));
+    if (name > 24) name = 24;
+    if (m->classes > 32) return;
+    printf("%*s  recall", name, "");
+    for (i = 0; i < m->classes; ++i) printf(" %6.6s", zn_net_class_name(net, i));
+    printf("\n");
+    for (i = 0; i < m->classes; ++i) {
+        printf("%-*.*s %5.1f %%", name, name, zn_net_class_name(net, i), 100 * m->recall[i]);
+        for (k = 0; k < m->classes; ++k) printf(" %6lu", (unsigned long)m->confusion[i * m->classes + k]);
+        printf("\n");
+    }
+}
+TOOL_API void print_metrics(const zn_net *net, const zn_metrics *m) {
+    print_confusion(net, m);
+    printf("%lu images: top-1 %.2f %%, top-5 %.2f %%, mean class accuracy %.2f %%, loss %.4f\n", (unsigned long)m->images, 100 * m->top1, 100 * m->top5,
+           100 * m->mean_class, m->loss);
+}
+TOOL_API void print_json(const zn_net *net, const zn_metrics *m) {
+    int i, k;
+    printf("{\"images\": %lu, \"top1\": %.17g, \"top5\": %.17g, \"mean_class\": %.17g, \"loss\": %.17g, \"classes\": [", (unsigned long)m->images, m->top1,
+           m->top5, m->mean_class, m->loss);
+    for (i = 0; i < m->classes; ++i) {
+        if (i > 0) printf(", ");
+        tool_json_text(stdout, zn_net_class_name(net, i));
+    }
+    printf("], \"recall\": [");
+    for (i = 0; i < m->classes; ++i) printf("%s%.17g", i > 0 ? ", " : "", m->recall[i]);
+    printf("], \"confusion\": [");
+    for (i = 0; i < m->classes; ++i) {
+        printf("%s[", i > 0 ? ", " : "");
+        for (k = 0; k < m->classes; ++k) printf("%s%lu", k > 0 ? ", " : "", (unsigned long)m->confusion[(size_t)i * (size_t)m->classes + (size_t)k]);
+        printf("]");
+    }
+    printf("]}\n");
+}
+
+#endif

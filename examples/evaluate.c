@@ -1,0 +1,64 @@
+/* evaluate.c - how good a model is on a packed data set: accuracies and the confusion matrix, as text or JSON.
+
+     build/examples/evaluate --model FILE --data PACK [--split test] [--json]
+
+   Classes of the pack and of the model are matched by name. Ends with: N images: top-1 ... */
+#include "examples/common.h"
+
+static int show(size_t done, size_t images, void *user) {
+    (void)images;
+    tool_progress_step((tool_progress *)user, (double)done, NULL);
+    return stop_asked;
+}
+
+int main(int argc, char **argv) {
+    const char *model = NULL, *data = NULL, *split = "test", *words[1];
+    long batch = 64, threads = 0;
+    int json = 0, by_index = 0, count, status;
+    tool_option options[] = {{"model", TOOL_TEXT, &model, "FILE", "the network", 0, 0},
+                             {"data", TOOL_TEXT, &data, "PACK", "the packed images", 0, 0},
+                             {"split", TOOL_TEXT, &split, "train|test", "part of the pack", 0, 0},
+                             {"json", TOOL_FLAG, &json, "", "the result as JSON", 0, 0},
+                             {"by-index", TOOL_FLAG, &by_index, "", "match classes by number, whatever their names", 0, 0},
+                             {"batch", TOOL_INT, &batch, "N", "images at once", 1, 4096},
+                             {"threads", TOOL_INT, &threads, "N", "0: as many as there are cores", 0, 1024}};
+    zn_evaluate_opts o = zn_evaluate_opts_default();
+    zn_ctx *ctx = NULL;
+    zn_net *net = NULL;
+    zn_pack *pack = NULL;
+    zn_metrics *metrics = NULL;
+    tool_progress progress;
+    zn_result result;
+
+    status = tool_parse(argc, argv, "", "How good a model is on a packed data set.", options, sizeof options / sizeof options[0], words, 0, &count);
+    if (status != TOOL_GO) return status;
+    if (model == NULL || data == NULL) return tool_misused("--model and --data are needed", "");
+    use_threads(threads);
+    signal(SIGINT, on_interrupt);
+
+    if (zn_ctx_create(NULL, &ctx) != ZN_OK) return fail(NULL);
+    result = zn_net_load(ctx, model, &net);
+    if (result == ZN_OK) result = open_pack(ctx, data, &pack);
+    o.split = strcmp(split, "train") == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST;
+    o.batch = (int)batch;
+    o.by_index = by_index;
+    o.on_batch = show;
+    o.user = &progress;
+    tool_progress_begin(&progress, "evaluating", "images", (double)zn_pack_count(pack, o.split));
+    if (result == ZN_OK) result = zn_evaluate(net, pack, &o, &metrics);
+    tool_progress_clear(&progress);
+    status = TOOL_FAILED;
+    if (result == ZN_OK) {
+        if (json) print_json(net, metrics);
+        else print_metrics(net, metrics);
+        print_hint(net, metrics);
+        status = TOOL_DONE;
+    } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
+    else fail(ctx);
+    if (result == ZN_ERROR_MISMATCH) fprintf(stderr, "%s: --by-index matches classes by their numbers\n", tool_name);
+    zn_metrics_destroy(metrics);
+    zn_pack_close(pack);
+    zn_net_destroy(net);
+    zn_ctx_destroy(ctx);
+    return status;
+}
