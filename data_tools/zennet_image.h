@@ -1600,6 +1600,8 @@ static int zimi_png_encode(const unsigned char *pixels, int width, int height, i
    JFIF; Adobe technical note 5116 for APP14.) Layers above: IMG-BASE, IMG-PIXELS.
    ================================================================================================================== */
 #define ZIMI_LOOK 10        /* bits of a code that one look into a table decodes */
+#define ZIMI_STEP 16        /* rows are worked on in steps of that many with a constant inner loop, which compilers turn into
+                               vector code; they have that much room behind them */
 #define ZIMI_MAX_SCANS 256  /* progressive scans cost time for every block, whatever their size in the file */
 
 static const unsigned char zimi_zigzag[80] = { /* the last 16 catch coefficients past the end of a damaged block */
@@ -1863,66 +1865,72 @@ static int zimi_jpeg_markers(zimi_jpeg *j) {
    harmless. Layers above: IMG-BASE.
    ================================================================================================================== */
 ZIMI_INLINE unsigned char zimi_clamp(int value) { return (unsigned char)((unsigned)value <= 255 ? value : value < 0 ? 0 : 255); }
-ZIMI_INLINE int32_t zimi_descale(uint32_t value, int bits) { return (int32_t)(value + (1u << (bits - 1))) >> bits; }
+ZIMI_INLINE int16_t zimi_wrap(int value) { return (int16_t)value; }
+ZIMI_INLINE unsigned char zimi_clamp16(int16_t value) { return (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value); } /* vectorises */
 
-/* Eight outputs, scaled by 2^13, from the first n (2, 4 or 8) of eight inputs; the others are known to be 0. */
-ZIMI_INLINE void zimi_idct_line(const uint32_t *in, int step, int n, uint32_t *out) {
-    uint32_t a0, a1, a2, a3, b0, b1, b2, b3, z1, z2, z3, z4, z5;
-    uint32_t in0 = in[0], in1 = in[step], in2 = n > 2 ? in[2 * step] : 0, in3 = n > 2 ? in[3 * step] : 0;
-    uint32_t in4 = n > 4 ? in[4 * step] : 0, in5 = n > 4 ? in[5 * step] : 0, in6 = n > 4 ? in[6 * step] : 0, in7 = n > 4 ? in[7 * step] : 0;
-    z1 = (in2 + in6) * 4433u; /* cos and sin of 6 pi/16 by one shared product: 0.541196100 */
-    b2 = z1 - in6 * 15137u;   /* 1.847759065 */
-    b3 = z1 + in2 * 6270u;    /* 0.765366865 */
-    b0 = (in0 + in4) << 13;
-    b1 = (in0 - in4) << 13;
-    a0 = b0 + b3;
-    a3 = b0 - b3;
-    a1 = b1 + b2;
-    a2 = b1 - b2;
-    z5 = (in7 + in3 + in5 + in1) * 9633u;  /* 1.175875602 */
-    z1 = (in7 + in1) * 7373u;              /* 0.899976223 */
-    z2 = (in5 + in3) * 20995u;             /* 2.562915447 */
-    z3 = z5 - (in7 + in3) * 16069u;        /* 1.961570560 */
-    z4 = z5 - (in5 + in1) * 3196u;         /* 0.390180644 */
-    b0 = in7 * 2446u - z1 + z3;            /* 0.298631336 */
-    b1 = in5 * 16819u - z2 + z4;           /* 2.053119869 */
-    b2 = in3 * 25172u - z2 + z3;           /* 3.072711026 */
-    b3 = in1 * 12299u - z1 + z4;           /* 1.501321110 */
-    out[0] = a0 + b3;
-    out[7] = a0 - b3;
-    out[1] = a1 + b2;
-    out[6] = a1 - b2;
-    out[2] = a2 + b1;
-    out[5] = a2 - b1;
-    out[3] = a3 + b0;
-    out[4] = a3 - b0;
-}
-ZIMI_INLINE void zimi_idct_n(const uint32_t *block, int n, unsigned char *out, size_t stride) {
-    uint32_t half[64], line[8];
-    int i, k;
-    for (i = 0; i < n; ++i) {
-        zimi_idct_line(block + i, 8, n, line);
-        for (k = 0; k < 8; ++k) half[8 * k + i] = (uint32_t)zimi_descale(line[k], 11);
-    }
-    for (i = 0; i < 8; ++i, out += stride) {
-        zimi_idct_line(half + 8 * i, 1, n, line);
-        for (k = 0; k < 8; ++k) out[k] = zimi_clamp(zimi_descale(line[k], 18) + 128);
+/* Cosines times 2^13. They are handed over as a table because products of two 16-bit variables vectorise well, products
+   with 32-bit constants do not. */
+static const int16_t zimi_idct_factor[12] = {4433, 15137, 6270, 9633, 16069, 3196, 7373, 20995, 2446, 16819, 25172, 12299};
+
+/* The transform of all eight columns; in and out have 8 rows of 8. */
+static void zimi_idct_columns(const int16_t *ZIMI_RESTRICT in, int16_t *ZIMI_RESTRICT out, int bits, const int16_t *ZIMI_RESTRICT f) {
+    int half = 1 << (bits - 1), i;
+    const int16_t f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3], f4 = f[4], f5 = f[5], f6 = f[6], f7 = f[7], f8 = f[8], f9 = f[9], f10 = f[10], f11 = f[11];
+    for (i = 0; i < 8; ++i) {
+        int a0 = (zimi_wrap(in[i] + in[32 + i]) * 8192) + half, a1 = (zimi_wrap(in[i] - in[32 + i]) * 8192) + half;
+        int z = zimi_wrap(in[16 + i] + in[48 + i]) * f0, a2 = z - in[48 + i] * f1, a3 = z + in[16 + i] * f2;
+        int16_t s3 = zimi_wrap(in[56 + i] + in[24 + i]), s4 = zimi_wrap(in[40 + i] + in[8 + i]);
+        int z5 = zimi_wrap(s3 + s4) * f3, z3 = z5 - s3 * f4, z4 = z5 - s4 * f5;
+        int z1 = zimi_wrap(in[56 + i] + in[8 + i]) * f6, z2 = zimi_wrap(in[40 + i] + in[24 + i]) * f7;
+        int b0 = in[56 + i] * f8 - z1 + z3, b1 = in[40 + i] * f9 - z2 + z4, b2 = in[24 + i] * f10 - z2 + z3, b3 = in[8 + i] * f11 - z1 + z4;
+        out[i] = zimi_wrap((a0 + a3 + b3) >> bits);
+        out[56 + i] = zimi_wrap((a0 + a3 - b3) >> bits);
+        out[8 + i] = zimi_wrap((a1 + a2 + b2) >> bits);
+        out[48 + i] = zimi_wrap((a1 + a2 - b2) >> bits);
+        out[16 + i] = zimi_wrap((a1 - a2 + b1) >> bits);
+        out[40 + i] = zimi_wrap((a1 - a2 - b1) >> bits);
+        out[24 + i] = zimi_wrap((a0 - a3 + b0) >> bits);
+        out[32 + i] = zimi_wrap((a0 - a3 - b0) >> bits);
     }
 }
-/* Dequantised coefficients in rows to 8 x 8 samples; last is the zigzag index of the last one that is not 0. Most blocks
-   have few, in the upper left corner. The block is cleared for the next. */
-static void zimi_idct(uint32_t *block, int last, unsigned char *out, size_t stride) {
+/* Interleaves the halves of 64 items; three times make rows of columns. */
+ZIMI_INLINE void zimi_interleave(const int16_t *ZIMI_RESTRICT in, int16_t *ZIMI_RESTRICT out) {
+    int i;
+    for (i = 0; i < 32; ++i) {
+        out[2 * i] = in[i];
+        out[2 * i + 1] = in[32 + i];
+    }
+}
+ZIMI_INLINE void zimi_interleave8(const unsigned char *ZIMI_RESTRICT in, unsigned char *ZIMI_RESTRICT out) {
+    int i;
+    for (i = 0; i < 32; ++i) {
+        out[2 * i] = in[i];
+        out[2 * i + 1] = in[32 + i];
+    }
+}
+/* Dequantised coefficients in rows to 8 x 8 samples; last is the zigzag index of the last one that is not 0. The block is
+   cleared for the next. */
+static void zimi_idct(int16_t *block, int last, unsigned char *out, size_t stride) {
+    int16_t half[64], turned[64];
+    unsigned char samples[64], rows[64];
     int i;
     if (last == 0) {
-        unsigned char flat = zimi_clamp(zimi_descale(block[0], 3) + 128);
+        unsigned char flat = zimi_clamp(((block[0] + 4) >> 3) + 128);
         block[0] = 0;
         for (i = 0; i < 8; ++i, out += stride) memset(out, flat, 8);
         return;
     }
-    if (last <= 2) zimi_idct_n(block, 2, out, stride);
-    else if (last <= 9) zimi_idct_n(block, 4, out, stride);
-    else zimi_idct_n(block, 8, out, stride);
+    zimi_idct_columns(block, half, 11, zimi_idct_factor);
     memset(block, 0, 64 * sizeof *block);
+    zimi_interleave(half, turned);
+    zimi_interleave(turned, half);
+    zimi_interleave(half, turned);
+    zimi_idct_columns(turned, half, 18, zimi_idct_factor);
+    for (i = 0; i < 64; ++i) samples[i] = zimi_clamp16(zimi_wrap(half[i] + 128));
+    zimi_interleave8(samples, rows);
+    zimi_interleave8(rows, samples);
+    zimi_interleave8(samples, rows);
+    for (i = 0; i < 8; ++i, out += stride) memcpy(out, rows + 8 * i, 8);
 }
 
 /* ==================================================================================================================
@@ -2036,12 +2044,12 @@ ZIMI_INLINE int zimi_dc_difference(zimi_bit_reader *b, const zimi_huffman *t) {
 }
 
 /* One block of a sequential scan, dequantised in rows; returns the zigzag index of its last coefficient. */
-static int zimi_block(zimi_jpeg *j, zimi_component *c, uint32_t *block) {
+static int zimi_block(zimi_jpeg *j, zimi_component *c, int16_t *block) {
     const zimi_huffman *ac = &j->ac[c->ac];
     zimi_bit_reader b = j->in; /* in registers */
     int k = 1, last = 0;
     c->pred = (int16_t)(c->pred + zimi_dc_difference(&b, &j->dc[c->dc]));
-    block[0] = (uint32_t)c->pred * c->quant[0];
+    block[0] = (int16_t)((uint32_t)c->pred * c->quant[0]);
     while (k < 64) {
         int32_t entry;
         int symbol;
@@ -2050,7 +2058,7 @@ static int zimi_block(zimi_jpeg *j, zimi_component *c, uint32_t *block) {
         if ((entry & ZIMI_VALUE) != 0) {
             zimi_skip(&b, entry & 31);
             k += entry >> 16 & 15;
-            block[zimi_zigzag[k]] = (uint32_t)(entry >> 20) * c->quant[k & 63];
+            block[zimi_zigzag[k]] = (int16_t)((uint32_t)(entry >> 20) * c->quant[k & 63]);
             last = k++;
             continue;
         }
@@ -2061,7 +2069,7 @@ static int zimi_block(zimi_jpeg *j, zimi_component *c, uint32_t *block) {
             ++k;
             continue;
         }
-        block[zimi_zigzag[k]] = (uint32_t)zimi_value(&b, symbol & 15) * c->quant[k & 63];
+        block[zimi_zigzag[k]] = (int16_t)((uint32_t)zimi_value(&b, symbol & 15) * c->quant[k & 63]);
         last = k++;
     }
     if (last > 63) b.bad = 1;
@@ -2130,7 +2138,7 @@ static void zimi_ac_refine(zimi_jpeg *j, const zimi_component *c, int16_t *block
 }
 
 /* Block (x, y) of a component, whatever the kind of scan. */
-ZIMI_INLINE void zimi_scan_block(zimi_jpeg *j, zimi_component *c, int x, int y, uint32_t *scratch) {
+ZIMI_INLINE void zimi_scan_block(zimi_jpeg *j, zimi_component *c, int x, int y, int16_t *scratch) {
     int16_t *block;
     if (!j->progressive) {
         int last = zimi_block(j, c, scratch);
@@ -2149,7 +2157,7 @@ ZIMI_INLINE void zimi_scan_block(zimi_jpeg *j, zimi_component *c, int x, int y, 
 }
 /* MCUs begin..end-1 of a scan from one run; -1 as soon as the run is found bad or too short. */
 static int zimi_scan_run(zimi_jpeg *j, int begin, int end) {
-    uint32_t scratch[64];
+    int16_t scratch[64];
     zimi_component *c = &j->component[j->in_scan[0]];
     int single = j->scan_components == 1, per_row = single ? c->blocks_x : j->mcus_x, mcu, i, x, y;
     memset(scratch, 0, sizeof scratch);
@@ -2207,7 +2215,7 @@ static int zimi_jpeg_memory(zimi_jpeg *j) {
     for (i = 0; i < j->components; ++i) {
         zimi_component *c = &j->component[i];
         bytes = zimi_mul((size_t)c->stride, (size_t)c->rows);
-        c->plane = (unsigned char *)zimi_alloc(bytes, job->error);
+        c->plane = (unsigned char *)zimi_alloc(zimi_add(bytes, ZIMI_STEP), job->error);
         if (c->plane == NULL) return -1;
         if (job->opts.salvage) memset(c->plane, 128, bytes);
         if (!j->progressive) continue;
@@ -2291,63 +2299,88 @@ static int zimi_jpeg_scan(zimi_jpeg *j, const unsigned char *body, size_t size, 
    As libjpeg-turbo with its defaults: components of half width and (or) half height by triangle filters, others by
    repetition; fixed-point YCbCr to RGB with 16 bits (T.871). Layers above: IMG-BASE, IMG-PIXELS, IMG-JPEG, IMG-DCT.
    ================================================================================================================== */
-static void zimi_double_row(const unsigned char *in, int width, unsigned char *out) { /* weights 3/4, 1/4 */
-    int x;
-    out[0] = in[0];
-    out[1] = (unsigned char)((in[0] * 3 + in[1] + 2) >> 2);
-    for (x = 1; x < width - 1; ++x) {
-        int value = in[x] * 3;
-        out[2 * x] = (unsigned char)((value + in[x - 1] + 1) >> 2);
-        out[2 * x + 1] = (unsigned char)((value + in[x + 1] + 2) >> 2);
-    }
-    out[2 * x] = (unsigned char)((in[x] * 3 + in[x - 1] + 1) >> 2);
-    out[2 * x + 1] = in[x];
+/* sums[1 + x] = near*a + far*b, the border repeated on both sides. */
+static void zimi_sum_rows(const unsigned char *ZIMI_RESTRICT near, const unsigned char *ZIMI_RESTRICT far, int a, int b, int width, int16_t *ZIMI_RESTRICT sums) {
+    const int16_t weight_a = (int16_t)a, weight_b = (int16_t)b;
+    int x, i;
+    for (x = 0; x < width; x += ZIMI_STEP)
+        for (i = 0; i < ZIMI_STEP; ++i) sums[1 + x + i] = zimi_wrap(near[x + i] * weight_a + far[x + i] * weight_b);
+    sums[0] = sums[1];
+    sums[1 + width] = sums[width];
 }
-/* The same with rows between two of the component: near counts 3/4, far 1/4. */
-static void zimi_double_rows(const unsigned char *near, const unsigned char *far, int width, unsigned char *out) {
-    int x, before, here = near[0] * 3 + far[0], after = near[1] * 3 + far[1];
-    out[0] = (unsigned char)((here * 4 + 8) >> 4);
-    out[1] = (unsigned char)((here * 3 + after + 7) >> 4);
-    for (x = 1; x < width - 1; ++x) {
-        before = here;
-        here = after;
-        after = near[x + 1] * 3 + far[x + 1];
-        out[2 * x] = (unsigned char)((here * 3 + before + 8) >> 4);
-        out[2 * x + 1] = (unsigned char)((here * 3 + after + 7) >> 4);
-    }
-    out[2 * x] = (unsigned char)((after * 3 + here + 8) >> 4);
-    out[2 * x + 1] = (unsigned char)((after * 4 + 7) >> 4);
+/* Twice as many samples, each 3/4 of the nearer sum and 1/4 of the other one. The biases take turns, so that rounding
+   does not drift. */
+static void zimi_double_row(const int16_t *ZIMI_RESTRICT sums, int width, int bias_even, int bias_odd, int bits, unsigned char *ZIMI_RESTRICT out) {
+    const int16_t even = (int16_t)bias_even, odd = (int16_t)bias_odd;
+    int x, i;
+    for (x = 0; x < width; x += ZIMI_STEP)
+        for (i = 0; i < ZIMI_STEP; ++i) {
+            int16_t here = zimi_wrap(sums[1 + x + i] * 3);
+            out[2 * (x + i)] = (unsigned char)(zimi_wrap(here + sums[x + i] + even) >> bits);
+            out[2 * (x + i) + 1] = (unsigned char)(zimi_wrap(here + sums[2 + x + i] + odd) >> bits);
+        }
 }
-static void zimi_between_rows(const unsigned char *near, const unsigned char *far, int width, int bias, unsigned char *out) {
-    int x;
-    for (x = 0; x < width; ++x) out[x] = (unsigned char)((near[x] * 3 + far[x] + bias) >> 2);
+static void zimi_between_rows(const unsigned char *ZIMI_RESTRICT near, const unsigned char *ZIMI_RESTRICT far, int width, int bias, unsigned char *ZIMI_RESTRICT out) {
+    int x, i;
+    for (x = 0; x < width; x += ZIMI_STEP)
+        for (i = 0; i < ZIMI_STEP; ++i) out[x + i] = (unsigned char)((near[x + i] * 3 + far[x + i] + bias) >> 2);
 }
 static void zimi_repeat_row(const unsigned char *in, int width, int h, int h_max, unsigned char *out) {
-    int x;
-    for (x = 0; x < width; ++x) out[x] = in[x * h / h_max];
+    int x, rest = 0; /* of x*h/h_max, which is where *in stands */
+    for (x = 0; x < width; ++x) {
+        out[x] = *in;
+        rest += h;
+        in += rest >= h_max;
+        rest -= rest >= h_max ? h_max : 0;
+    }
 }
 /* Row y of the picture of a component: its own, or one made in buffer. */
-static const unsigned char *zimi_full_row(const zimi_jpeg *j, const zimi_component *c, int y, unsigned char *buffer) {
+static const unsigned char *zimi_full_row(const zimi_jpeg *j, const zimi_component *c, int y, int16_t *sums, unsigned char *buffer) {
     int row = y * c->v / j->v_max, width = j->job->info.width;
     int half_x = c->h * 2 == j->h_max, half_y = c->v * 2 == j->v_max, other = (y & 1) != 0 ? row + 1 : row - 1;
     const unsigned char *near = c->plane + (size_t)row * (size_t)c->stride, *far;
     if (c->h == j->h_max && !half_y) return near;
     other = other < 0 ? 0 : other >= c->height ? c->height - 1 : other; /* the border is repeated */
     far = c->plane + (size_t)other * (size_t)c->stride;
-    if (half_x && half_y && c->width > 2) zimi_double_rows(near, far, c->width, buffer);
-    else if (half_x && c->v == j->v_max && c->width > 2) zimi_double_row(near, c->width, buffer);
-    else if (c->h == j->h_max && half_y) zimi_between_rows(near, far, c->width, (y & 1) != 0 ? 2 : 1, buffer);
+    if (half_x && (half_y || c->v == j->v_max) && c->width > 2) {
+        zimi_sum_rows(near, far, half_y ? 3 : 1, half_y, c->width, sums);
+        zimi_double_row(sums, c->width, half_y ? 8 : 1, half_y ? 7 : 2, half_y ? 4 : 2, buffer);
+    } else if (c->h == j->h_max && half_y) zimi_between_rows(near, far, c->width, (y & 1) != 0 ? 2 : 1, buffer);
     else zimi_repeat_row(near, width, c->h, j->h_max, buffer);
     return buffer;
 }
 
+/* T.871 with 16 binary digits, whole parts of the factors taken out so that the rest fits 16 bits: 1.40200, 0.34414,
+   0.71414, 1.77200. */
+static const int16_t zimi_ycc_factor[4] = {26345, -22554, 18734, -14942};
+
+static void zimi_ycc_part(const unsigned char *ZIMI_RESTRICT y, const unsigned char *ZIMI_RESTRICT cb, const unsigned char *ZIMI_RESTRICT cr,
+                          const int16_t *ZIMI_RESTRICT f, unsigned char *ZIMI_RESTRICT out) {
+    const int16_t f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3];
+    int16_t rgb[3][ZIMI_STEP];
+    int i;
+    for (i = 0; i < ZIMI_STEP; ++i) {
+        int16_t b = zimi_wrap(cb[i] - 128), r = zimi_wrap(cr[i] - 128);
+        rgb[0][i] = zimi_wrap(y[i] + r + ((r * f0 + 32768) >> 16));
+        rgb[1][i] = zimi_wrap(y[i] - r + ((b * f1 + r * f2 + 32768) >> 16));
+        rgb[2][i] = zimi_wrap(y[i] + b + b + ((b * f3 + 32768) >> 16));
+    }
+    for (i = 0; i < ZIMI_STEP; ++i) { /* four bytes each: see below */
+        out[4 * i] = zimi_clamp16(rgb[0][i]);
+        out[4 * i + 1] = zimi_clamp16(rgb[1][i]);
+        out[4 * i + 2] = zimi_clamp16(rgb[2][i]);
+        out[4 * i + 3] = 0;
+    }
+}
 static void zimi_ycc_row(const unsigned char *y, const unsigned char *cb, const unsigned char *cr, int width, unsigned char *out) {
-    int x;
-    for (x = 0; x < width; ++x, out += 3) {
-        int luma = y[x], b = cb[x] - 128, r = cr[x] - 128;
-        out[0] = zimi_clamp(luma + ((91881 * r + 32768) >> 16));             /* 1.40200 */
-        out[1] = zimi_clamp(luma + ((-22554 * b - 46802 * r + 32768) >> 16)); /* 0.34414, 0.71414 */
-        out[2] = zimi_clamp(luma + ((116130 * b + 32768) >> 16));            /* 1.77200 */
+    unsigned char part[4 * ZIMI_STEP];
+    int x, i, count;
+    for (x = 0; x < width; x += ZIMI_STEP) {
+        zimi_ycc_part(y + x, cb + x, cr + x, zimi_ycc_factor, part);
+        count = width - x < ZIMI_STEP ? width - x : ZIMI_STEP;
+        for (i = 0; i < count - 1; ++i, out += 3) memcpy(out, part + 4 * i, 4); /* the fourth byte is overwritten next */
+        memcpy(out, part + 4 * i, 3);
+        out += 3;
     }
 }
 /* Inks, stored inverted as Adobe does, over each other: what one lets pass times what black lets pass. */
@@ -2392,18 +2425,21 @@ static int zimi_jpeg_row(const zimi_jpeg *j, const unsigned char *const *in, int
 }
 static int zimi_jpeg_output(zimi_jpeg *j) {
     zimi_job *job = j->job;
-    size_t width = (size_t)job->info.width, room = zimi_add(width, 16);
-    unsigned char *buffer = (unsigned char *)zimi_alloc(zimi_mul(room, 13), job->error), *rgb;
+    size_t width = (size_t)job->info.width, room = zimi_add(width, 3 * ZIMI_STEP);
+    unsigned char *memory = (unsigned char *)zimi_alloc(zimi_mul(room, 15), job->error), *buffer, *rgb;
     const unsigned char *rows[4];
     int direct = job->opts.channels == 3 && j->components == 3, ycc = zimi_jpeg_is_ycc(j), y, i;
-    if (buffer == NULL) return -1;
+    union { unsigned char *bytes; int16_t *sums; } first;
+    if (memory == NULL) return -1;
+    first.bytes = memory;
+    buffer = memory + 2 * room;
     rgb = buffer + 4 * room; /* nine widths: CMYK needs them */
     for (y = 0; y < job->info.height; ++y) {
-        for (i = 0; i < j->components; ++i) rows[i] = zimi_full_row(j, &j->component[i], y, buffer + (size_t)i * room);
+        for (i = 0; i < j->components; ++i) rows[i] = zimi_full_row(j, &j->component[i], y, first.sums, buffer + (size_t)i * room);
         if (direct) (void)zimi_jpeg_row(j, rows, ycc, job->image->pixels + (size_t)y * width * 3);
         else zimi_put_row(job, y, rgb, zimi_jpeg_row(j, rows, ycc, rgb));
     }
-    ZIM_FREE(buffer);
+    ZIM_FREE(memory);
     return 0;
 }
 
@@ -2470,7 +2506,7 @@ static void zimi_smooth_block(const zimi_component *c, const int *rows, int x, i
 
 /* The coefficients of a progressive picture into samples. */
 static void zimi_jpeg_transform(const zimi_jpeg *j, const zimi_component *c, int smooth) {
-    uint32_t block[64];
+    int16_t block[64];
     int16_t coefs[64];
     int rows[5], x, y, k, last, some_ac = 0;
     memset(block, 0, sizeof block);
@@ -2482,7 +2518,7 @@ static void zimi_jpeg_transform(const zimi_jpeg *j, const zimi_component *c, int
             if (smooth) zimi_smooth_block(c, rows, x, some_ac, coefs);
             for (k = 0, last = 0; k < 64; ++k) {
                 if (coefs[k] == 0) continue;
-                block[zimi_zigzag[k]] = (uint32_t)coefs[k] * c->quant[k];
+                block[zimi_zigzag[k]] = (int16_t)((uint32_t)coefs[k] * c->quant[k]);
                 last = k;
             }
             zimi_idct(block, last, c->plane + ((size_t)y * (size_t)c->stride + (size_t)x) * 8, (size_t)c->stride);
