@@ -1,5 +1,5 @@
 /* test_infer.c - sessions against the network's own forward pass: the golden networks, every block, random structures;
-   threads, memory, pictures, class maps. */
+   threads, memory, pictures, class maps. `test_infer --model FILE` writes the model that test_infer.sh uses. */
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
@@ -432,12 +432,27 @@ static void test_pictures(zn_ctx *ctx, int lw_att) {
     free(x);
 }
 
-int main(void) {
+static int write_model(const char *path) {
+    static const char *const names[] = {"alpha", "beta \"b\"", "gamma", "delta", "epsilon", "zeta", "eta"};
+    zn_ctx *ctx = NULL;
+    zn_net *net = NULL;
+    zn_input input = zn_input_default();
+    int bad = 1;
+    input.size = 32;
+    if (zn_ctx_create(NULL, &ctx) == ZN_OK) net = small_net(ctx);
+    if (net != NULL) bad = zn_net_set_input(net, &input) != ZN_OK || zn_net_set_class_names(net, names, 7) != ZN_OK || zn_net_save(net, path) != ZN_OK;
+    zn_net_destroy(net);
+    zn_ctx_destroy(ctx);
+    return bad;
+}
+
+int main(int argc, char **argv) {
     static const char *const golden[] = {"conv3", "conv5x2", "idw_e6k3_sa", "plain_nores", "res_k1k3k1_sa", "res_k1k7k1_se", "res_k3k3", "res_k5k5_sa"};
     static const char *const shared[] = {"idw_e4k5_se", "idw_mixed", "m_lw_128", "m_sa_96", "r_sa_64", "m_sa_224", "r_sa_lw_224"};
     zn_ctx *ctx = NULL;
     char path[128];
     size_t i;
+    if (argc == 3 && strcmp(argv[1], "--model") == 0) return write_model(argv[2]);
     CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
     for (i = 0; i < sizeof golden / sizeof golden[0]; ++i) {
         sprintf(path, "tests/golden/%s.txt", golden[i]);
