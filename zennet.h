@@ -5,6 +5,126 @@
          #define ZENNET_IMPLEMENTATION
          #include "zennet.h"
      Everywhere else just #include "zennet.h". Link with -lm; -fopenmp makes it parallel and is optional.
+
+   A PROGRAM (a network learns to tell bright pictures from dark ones, and prints what it has learned)
+         #define ZENNET_IMPLEMENTATION
+         #include "zennet.h"
+         int main(void) {
+             static const zn_real dark[2 * 3 * 16 * 16] = {0}, truth[] = {1, 0, 0, 1};
+             zn_ctx *ctx = NULL; zn_net *net = NULL; zn_optimizer *sgd = NULL;
+             zn_net_opts opts = zn_net_opts_default();
+             int step;
+             opts.structure = "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)";
+             opts.classes = 2;
+             if (zn_ctx_create(NULL, &ctx) != ZN_OK || zn_net_create(ctx, &opts, &net) != ZN_OK || zn_net_init(net, ZN_INIT_MSRA, 1) != ZN_OK ||
+                 zn_optimizer_create(ctx, net, NULL, &sgd) != ZN_OK) { fprintf(stderr, "%s\n", zn_error_text(ctx)); return 1; }
+             zn_tensor *x = zn_tensor_from(ctx, zn_shape4(2, 3, 16, 16), dark), *target = zn_tensor_from(ctx, zn_shape2(2, 2), truth);
+             for (step = 3 * 16 * 16; step < 2 * 3 * 16 * 16; ++step) zn_tensor_data(x)[step] = 1;   // the second picture is bright
+             for (step = 0; step < 30; ++step) {
+                 zn_tensor *loss = zn_cross_entropy(ctx, zn_net_forward(net, x, 1), target);         // NULL in, NULL out
+                 if (step % 10 == 9) printf("step %d: loss %.3f\n", step + 1, zn_tensor_value(loss));
+                 if (zn_backward(ctx, loss) != ZN_OK || zn_optimizer_step(sgd, 0.02) != ZN_OK) { fprintf(stderr, "%s\n", zn_error_text(ctx)); return 1; }
+             }
+             zn_optimizer_destroy(sgd); zn_net_destroy(net); zn_ctx_destroy(ctx);
+             return 0;
+         }
+
+   CONTENTS (each word stands twice in this file: here and at its section)
+     API-VERSION     version, linkage, real type
+     API-CONTEXT     results, allocator, context
+     API-RANDOM      seeded random numbers
+     API-TENSOR      tensors
+     API-OPS         operations on tensors
+     API-GRAD        reverse-mode differentiation
+     API-STRUCTURE   structure strings
+     API-NET         networks
+     API-COUNT       parameters, MACs, FLOPs, memory
+     API-SCORE       Zen-score and its rivals
+     API-SEARCH      evolutionary search
+     API-IMAGE       image arithmetic and augmentation (uint8, as Pillow does it)
+     API-PACK        packed data sets
+     API-TRAIN       optimisers, schedule, trainer
+     API-MODEL       model files: safetensors and PyTorch checkpoints
+     API-INFER       inference sessions
+     API-ONNX        export to ONNX
+     API-REPORT      what people look at: report.html, curves, confusion matrix
+     IMPL-PLATFORM   what differs between compilers and systems
+     IMPL-MEMORY     context, errors, checked sizes, allocation, growing text
+     IMPL-FILE       whole files: read, map, replace atomically
+     IMPL-RANDOM     random numbers
+     IMPL-KERNELS    the loops where the time goes
+     IMPL-TENSOR     tensors
+     IMPL-OPS        operation table, tape, backward, gradient checker
+     IMPL-STRUCTURE  structure strings
+     IMPL-BLOCKS     from blocks to layers
+     IMPL-COUNT      counting
+     IMPL-NET        blocks, attention, network
+     IMPL-SCORE      scores
+     IMPL-SEARCH     search
+     IMPL-IMAGE      images and augmentation
+     IMPL-PACK       packed data sets
+     IMPL-MODEL      model files
+     IMPL-TRAIN      optimisers, schedule, trainer
+     IMPL-INFER      inference sessions
+     IMPL-ONNX       export
+     IMPL-REPORT     reports
+
+   WHAT IT DOES AND DOES NOT
+     Networks of ZenNAS structure strings with none, squeeze-and-excitation or shuffle attention: built, counted, scored
+     without training, searched for, trained from packed image sets, saved, run. Tensors with reverse-mode gradients
+     carry them and can be used alone. It runs on the CPU. It does not decode image files (data_tools/zennet_image.h does),
+     find faces in pictures, or come with trained weights.
+
+   LEARN IT IN THIS ORDER
+     A tensor        is a block of numbers with a shape, images are N x C x H x W.                            API-TENSOR
+     An operation    computes a tensor and remembers how; zn_backward walks back and hands every trainable
+                     tensor its gradient dL/dw. zn_check_gradients shows that it is right.           API-OPS, API-GRAD
+     A block         is a few operations with their parameters: convolution, norm, ReLU, a residual sum.      IMPL-BLOCKS
+     A structure     is a text that lists blocks: Name(in,out,stride,...).                                  API-STRUCTURE
+     A network       is a structure, its parameters, and a head: pool, linear layer.                              API-NET
+     The Zen-score   asks how much an untrained network's features move when its input moves a little, corrected
+                     for what batch norm hides: log E||f(x) - f(x + 0.01 e)|| + sum over norms of log std. More
+                     movement, more that it can express; no training needed.                                    API-SCORE
+     The search      keeps a population of structures, changes two places of a random one, drops what is over
+                     budget, scores the rest and lets the worst die.                                           API-SEARCH
+     Shuffle         attention halves each of g groups of channels. One half is gated by its mean,
+     attention       a * sigmoid(w mean(a) + b), the other by itself normalised, s * sigmoid(w GN(s) + b); then
+                     channels are shuffled so that groups meet.                                                   API-OPS
+     Training        shows augmented batches, follows -gradient with momentum, and lets the step shrink along a
+                     cosine.                                                                        API-IMAGE, API-TRAIN
+     Inference       folds norms into convolutions, sums and gates into the loops that make the numbers, plans all
+                     memory once, and then allocates nothing.                                                  API-INFER
+
+   CONVENTIONS
+     Layout          row-major, float (or double, see below); images NCHW; pictures are 8-bit RGB rows.
+     Ownership       what a function returns through zn_x **out_x is yours: destroy it. Every destroy takes NULL. A context
+                     is destroyed last. Texts and arrays you pass are copied unless it says otherwise.
+     Errors          functions return zn_result; operations return NULL and take NULL. The first error of a context stays
+                     in it with its reason until zn_error_clear. Nothing here prints, exits, aborts or asserts.
+     Threads         a context belongs to one thread at a time. A network that nobody changes may serve many sessions in
+                     many threads. OpenMP is used inside, where it is compiled in.
+     Determinism     results are the same to the last bit for any number of threads and every rerun; all randomness comes
+                     from seeds that you give.
+
+   CONFIGURATION (define before the implementation)
+     ZENNET_IMPLEMENTATION   this file holds the code            ZENNET_STATIC   all functions static (define it everywhere)
+     ZENNET_DOUBLE           zn_real is double: for verification, slower; define it in every file that includes this one
+     ZN_MALLOC, ZN_FREE      replace malloc(bytes) and free(p)   ZN_NO_DISPATCH  one instruction set: what the flags say
+
+   STRUCTURE STRINGS: grammar and blocks stand at API-STRUCTURE.
+   FILES: packs are described at API-PACK, model files (safetensors) at API-MODEL.
+
+   REFERENCES
+     [ZenNet-SA]   Nguyen, Nabi, Han: ZenNet-SA: An Efficient Lightweight Neural Network with Shuffle Attention for Facial
+                   Expression Recognition. ICCAS 2024, doi 10.23919/ICCAS63016.2024.10773246
+     [Zen-NAS]     Lin et al.: Zen-NAS: A Zero-Shot NAS for High-Performance Image Recognition. ICCV 2021, arXiv 2102.01063
+     [SA-Net]      Zhang, Yang: SA-Net: Shuffle Attention for Deep Convolutional Neural Networks. ICASSP 2021, arXiv 2102.00240
+     [DeepMAD]     Shen et al.: DeepMAD: Mathematical Architecture Design for Deep CNN. CVPR 2023, arXiv 2303.02165
+     [AutoAugment] Cubuk et al.: AutoAugment: Learning Augmentation Policies from Data. CVPR 2019, arXiv 1805.09501
+     "Specification section N" in comments is the description of the published system that this was built from.
+
+   License: MIT or public domain, at your choice; the texts stand at the end of the file.
+   Changes: 0.1.0 the first version.
 */
 #ifndef ZENNET_H
 #define ZENNET_H
@@ -11096,6 +11216,7 @@ ZN_API zn_result zn_session_run(zn_session *s, const zn_real *x, int count, zn_r
     if (s == NULL || x == NULL || logits == NULL || count < 1 || count > s->batch) return ZN_ERROR_ARGUMENT;
     image = 3 * (size_t)s->resolution * (size_t)s->resolution;
     threads = s->work * count < 2 * ZNI_PARALLEL_MACS || (count == 1 && s->work < ZNI_PARALLEL_MACS) ? 1 : s->threads;
+    (void)threads; /* unused without OpenMP */
     ZNI_OMP(parallel num_threads(threads) if (threads > 1))
     {
         int me = 0, team = 1, i, whole;
@@ -11316,3 +11437,52 @@ ZN_API int zn_session_classes(const zn_session *s) { return s != NULL ? s->class
 
 #endif /* ZENNET_IMPLEMENTATION_DONE */
 #endif /* ZENNET_IMPLEMENTATION */
+
+/*
+This file is available under two licenses: choose the one you like.
+
+-------------------------------------------------------------------------------
+ALTERNATIVE A - MIT License
+
+Copyright (c) 2026 the zennet.h authors
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of
+this software and associated documentation files (the "Software"), to deal in
+the Software without restriction, including without limitation the rights to
+use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies
+of the Software, and to permit persons to whom the Software is furnished to do
+so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+
+-------------------------------------------------------------------------------
+ALTERNATIVE B - Public Domain (www.unlicense.org)
+
+This is free and unencumbered software released into the public domain.
+Anyone is free to copy, modify, publish, use, compile, sell, or distribute this
+software, either in source code form or as a compiled binary, for any purpose,
+commercial or non-commercial, and by any means.
+
+In jurisdictions that recognize copyright laws, the author or authors of this
+software dedicate any and all copyright interest in the software to the public
+domain. We make this dedication for the benefit of the public at large and to
+the detriment of our heirs and successors. We intend this dedication to be an
+overt act of relinquishment in perpetuity of all present and future rights to
+this software under copyright law.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN
+ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION
+WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+*/

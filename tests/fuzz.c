@@ -125,6 +125,24 @@ static void fuzz_pack(zn_ctx *ctx, const char *path) {
     zn_error_clear(ctx);
 }
 
+/* A model file of its own description, and the same bytes as a checkpoint of a small network. */
+static void fuzz_model(zn_ctx *ctx, const char *path) {
+    zn_net_opts o = zn_net_opts_default();
+    zn_load_opts transfer;
+    zn_net *net = NULL;
+    memset(&transfer, 0, sizeof transfer);
+    transfer.transfer = 1;
+    zn_net_load(ctx, path, &net);
+    zn_net_destroy(net);
+    zn_error_clear(ctx);
+    o.structure = "SuperConvK3BNRELU(3,8,2,1)";
+    o.classes = 3;
+    o.attention = ZN_ATTENTION_NONE;
+    if (zn_net_create(ctx, &o, &net) == ZN_OK) zn_net_load_tensors(net, path, &transfer, NULL);
+    zn_net_destroy(net);
+    zn_error_clear(ctx);
+}
+
 /* ------------------------------------------------------------------------------------------------------------------
    Samples that are written here: structures and a pack
    ------------------------------------------------------------------------------------------------------------------ */
@@ -173,6 +191,7 @@ static void fuzz_open(zn_ctx *ctx, const char *path, unsigned char *bytes, size_
     fwrite(bytes, 1, size, file);
     fclose(file);
     fuzz_pack(ctx, path);
+    fuzz_model(ctx, path);
     bytes[size < 4096 ? size : 4096] = 0;
     fuzz_structure(ctx, (const char *)bytes);
 }
