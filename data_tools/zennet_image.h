@@ -2357,20 +2357,19 @@ static const int16_t zimi_ycc_factor[4] = {26345, -22554, 18734, -14942};
 static void zimi_ycc_part(const unsigned char *ZIMI_RESTRICT y, const unsigned char *ZIMI_RESTRICT cb, const unsigned char *ZIMI_RESTRICT cr,
                           const int16_t *ZIMI_RESTRICT f, unsigned char *ZIMI_RESTRICT out) {
     const int16_t f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3];
-    int16_t rgb[3][ZIMI_STEP];
+    int16_t rgb[4 * ZIMI_STEP];
+    unsigned char planes[4 * ZIMI_STEP], pairs[4 * ZIMI_STEP];
     int i;
     for (i = 0; i < ZIMI_STEP; ++i) {
         int16_t b = zimi_wrap(cb[i] - 128), r = zimi_wrap(cr[i] - 128);
-        rgb[0][i] = zimi_wrap(y[i] + r + ((r * f0 + 32768) >> 16));
-        rgb[1][i] = zimi_wrap(y[i] - r + ((b * f1 + r * f2 + 32768) >> 16));
-        rgb[2][i] = zimi_wrap(y[i] + b + b + ((b * f3 + 32768) >> 16));
+        rgb[i] = zimi_wrap(y[i] + r + ((r * f0 + 32768) >> 16));
+        rgb[ZIMI_STEP + i] = zimi_wrap(y[i] - r + ((b * f1 + r * f2 + 32768) >> 16));
+        rgb[2 * ZIMI_STEP + i] = zimi_wrap(y[i] + b + b + ((b * f3 + 32768) >> 16));
+        rgb[3 * ZIMI_STEP + i] = 0;
     }
-    for (i = 0; i < ZIMI_STEP; ++i) { /* four bytes each: see below */
-        out[4 * i] = zimi_clamp16(rgb[0][i]);
-        out[4 * i + 1] = zimi_clamp16(rgb[1][i]);
-        out[4 * i + 2] = zimi_clamp16(rgb[2][i]);
-        out[4 * i + 3] = 0;
-    }
+    for (i = 0; i < 4 * ZIMI_STEP; ++i) planes[i] = zimi_clamp16(rgb[i]);
+    zimi_interleave8(planes, pairs);
+    zimi_interleave8(pairs, out); /* four bytes a pixel, the last one 0 */
 }
 static void zimi_ycc_row(const unsigned char *y, const unsigned char *cb, const unsigned char *cr, int width, unsigned char *out) {
     unsigned char part[4 * ZIMI_STEP];
