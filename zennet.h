@@ -532,6 +532,120 @@ ZN_API double zn_structure_depth_penalty(const zn_structure *s);
 /* ==================================================================================================================
    API-SEARCH  evolutionary search
    ================================================================================================================== */
+/* Evolution over structure strings (ZenNAS; specification section 7): mutate a member of the population in two places,
+   split deep blocks, refuse what is over a budget, score the rest, drop the worst. Budgets and scores are taken without
+   attention and WIRW.
+
+   A space says what a block may become. It is a small text; the two published ones are such texts (zn_space_text), and a
+   user's own is written alike. '#' begins a comment; each line is a word and its values:
+       channels *2.5 *2 *1.5 *1.25 *1 /1.25 /1.5 /2 /2.5     factors of a width; results are rounded to multiples of 8
+       limits 8 2048                                         least and largest width, before rounding
+       depth -2 2                                            how far sub_layers may move at once (it stays above 0)
+       keep SuperConvK1BNRELU                                blocks whose `out` stays
+       kinds SuperResK1K3K1:3 SuperResK3K3:3 SuperResK5K5:1  residual super blocks, each with its weight (1 when left out)
+   Convolution blocks keep their kind and get sub_layers 1; strides stay. channels and kinds may fill several lines. */
+typedef enum zn_space { ZN_SPACE_IDW = 0, ZN_SPACE_XXBL } zn_space;
+ZN_API int zn_space_parse(const char *text);         /* "idw", "xxbl" or -1 */
+ZN_API const char *zn_space_text(zn_space space);    /* NULL for others */
+/* Calls on_candidate for every block that top-level block number `block` (from 0) of s may become: its text, and how
+   often the published list holds it. ZN_ERROR_FORMAT with the line when the space's text is bad. */
+ZN_API zn_result zn_space_candidates(const zn_structure *s, int block, const char *space_text,
+                                     void (*on_candidate)(const char *text, int multiplicity, void *user), void *user);
+
+/* What can refuse a candidate, in the order of the checks. */
+typedef enum zn_budget { ZN_BUDGET_LAYERS = 0, ZN_BUDGET_PARAMS, ZN_BUDGET_FLOPS, ZN_BUDGET_EFFECTIVE, ZN_BUDGET_LATENCY } zn_budget;
+#define ZN_BUDGETS 5
+ZN_API const char *zn_budget_text(zn_budget budget); /* "layers", "params", "flops", "effective score", "latency" */
+
+typedef struct zn_search_point { /* where a search stands, or stood */
+    int64_t iterations;          /* proposals */
+    int64_t scored, failed;      /* candidates scored, and those among them that could not be computed */
+    int64_t repeated;            /* proposals that were scored before: neither scored nor added again */
+    int64_t over[ZN_BUDGETS];    /* proposals refused by each budget */
+    int64_t too_long;            /* proposals refused because their text passes ZN_SEARCH_TEXT */
+    double seconds;              /* elapsed, all runs of a resumed search together */
+    double propose_seconds, budget_seconds, latency_seconds, score_seconds; /* where they went */
+    double best, median, worst;  /* scores of the population, 0 while it is empty */
+    int population;
+} zn_search_point;
+
+#define ZN_SEARCH_TEXT 4096 /* longest structure of a search, with its end */
+
+typedef struct zn_search_member {
+    const char *structure;       /* canonical; lives until the next step */
+    double score;                /* as the search sees it, switched-on terms included */
+    double params, flops;        /* as the budgets count them */
+    double effective, latency_ms; /* latency 0 without that budget */
+    int layers;
+    int64_t born;                /* number of the proposal, from 1 */
+} zn_search_member;
+
+typedef struct zn_search_opts {
+    zn_space space;              /* IDW */
+    const char *space_text;      /* NULL; else a space of one's own in the format above */
+    int max_layers;              /* sum of sub_layers; here and below 0 is no limit, equal is allowed */
+    double max_params, max_flops; /* by the published budget arithmetic; zn_count.budget_* */
+    int exact_counts;            /* 0; 1: max_params limits the exact parameters and max_flops the exact MACs */
+    double max_effective;        /* largest effective score. The published 0.5 refuses both published networks. */
+    double max_latency_ms;       /* per image, in evaluation, with links, batch 1 */
+    double (*latency_fn)(const char *structure, void *user); /* ms, called by one thread at a time. NULL: the sum over a
+                                    table of convolutions, each measured once when it first appears. The table is part of
+                                    the state; two searches that measure anew may part ways where timings do. */
+    zn_score_kind score;         /* ZEN, one draw */
+    int batch, resolution;       /* 16, 224 */
+    int classes;                 /* 7 */
+    zn_projection projection;    /* FACE; counts in the budgets only */
+    uint64_t seed;               /* everything follows from it; 0 */
+    int depth_penalty;           /* 0; 1: zn_structure_depth_penalty is subtracted */
+    int deepmad;                 /* 0; 1: the logarithm of the DeepMAD entropy is added */
+    int sieve_batch, sieve_resolution; /* 0, 0; else the search scores with these, and the best of the last population,
+                                    `finalists` of them, are scored with batch and resolution to choose the result */
+    int finalists, final_repeat; /* 16, 1 draw each; of a search with a sieve */
+    int population;              /* 512 */
+    int64_t iterations;          /* 480,000 */
+    int generation;              /* 16: candidates that are drawn from one population, scored side by side and added in
+                                    order. 1 is the published loop; results depend on it, but never on threads. */
+    int threads;                 /* candidates scored at a time, one thread each; 0: as many as OpenMP has. The context's
+                                    allocator is then called from several threads at once. */
+    double time_limit;           /* seconds, 0: none; looked at between generations */
+    const char *state_path;      /* NULL; else the search is saved there (atomically) and goes on from there if it exists */
+    double save_seconds;         /* between saves; 10 */
+    int (*on_progress)(const zn_search_point *point, void *user); /* after each generation; not 0 stops the search */
+    void *user;
+} zn_search_opts;
+ZN_API zn_search_opts zn_search_opts_default(void);
+/* Published settings, "fer-m", "fer-r" or "cifar-1m", into *opts; returns the start structure, NULL for other names. */
+ZN_API const char *zn_search_preset(const char *name, zn_search_opts *opts);
+
+typedef struct zn_search_result {
+    char structure[ZN_SEARCH_TEXT];
+    double score;                /* of the best member; with a sieve that of the full score, its mean over the draws */
+    double half_width;           /* of the 95 % interval of the mean, with a sieve and several draws */
+    double params, flops, effective, latency_ms;
+    int layers;
+    zn_search_point end;
+} zn_search_result;
+
+typedef struct zn_search zn_search; /* opaque; the context's thread */
+
+/* The whole search: create, step to the end, choose the best. ZN_STOPPED when on_progress stops it (out_best is then the
+   best so far, the state is saved). When no candidate at all fits the budgets, ZN_ERROR_ARGUMENT says which budget refused
+   them and how near the nearest came. A state of other options or another start is ZN_ERROR_MISMATCH, a damaged or foreign
+   one ZN_ERROR_FORMAT; neither is overwritten. A failed save is ZN_ERROR_FILE and leaves the last state as it was. */
+ZN_API zn_result zn_search_run(zn_ctx *ctx, const char *start, const zn_search_opts *opts, zn_search_result *out_best);
+
+/* The same by hand. start may hold super blocks only, and is itself no member. Texts in opts are copied. */
+ZN_API zn_result zn_search_create(zn_ctx *ctx, const char *start, const zn_search_opts *opts, zn_search **out_search);
+ZN_API void zn_search_destroy(zn_search *search);
+/* One generation. *out_more is 0 when iterations or time are used up (the state is then saved). */
+ZN_API zn_result zn_search_step(zn_search *search, int *out_more);
+ZN_API zn_result zn_search_save(zn_search *search); /* to state_path; nothing without one */
+ZN_API int zn_search_population(const zn_search *search);
+ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member); /* oldest first */
+/* The course of the search: at most some 2,000 points however long it is. */
+ZN_API int zn_search_points(const zn_search *search);
+ZN_API zn_result zn_search_get_point(const zn_search *search, int index, zn_search_point *out_point);
+ZN_API zn_result zn_search_best(zn_search *search, zn_search_result *out_best);
 
 /* ==================================================================================================================
    API-IMAGE  image arithmetic and augmentation (uint8, as Pillow does it)
@@ -5826,7 +5940,1046 @@ ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opt
 
 /* ==================================================================================================================
    IMPL-SEARCH  search
+   ------------------------------------------------------------------------------------------------------------------
+   One loop: proposals are drawn one after the other by one generator, the candidates of a generation are scored side by
+   side, and added in their order. So the course of a search is a function of its options alone, and its whole state is
+   the population, one word of random state, counters and the hashes of what was scored.
+   Sources: specification section 7; ../shared/golden/search.txt.
    ================================================================================================================== */
+/* ---- spaces ---- */
+#define ZNI_PUBLISHED_WIDTHS "channels *2.5 *2 *1.5 *1.25 *1 /1.25 /1.5 /2 /2.5\ndepth -2 2\n"
+static const char *const zni_space_texts[] = {
+    ZNI_PUBLISHED_WIDTHS "limits 8 65536\nkeep SuperConvK1BNRELU\n"
+    "kinds SuperResIDWE1K3:12 SuperResIDWE2K3:12 SuperResIDWE4K3:11 SuperResIDWE6K3:10 SuperResIDWE1K5:9 SuperResIDWE2K5:8\n"
+    "kinds SuperResIDWE4K5:7 SuperResIDWE6K5:6 SuperResIDWE1K7:5 SuperResIDWE2K7:4 SuperResIDWE4K7:3 SuperResIDWE6K7:2\n",
+    ZNI_PUBLISHED_WIDTHS "limits 8 2048\n"
+    "kinds SuperResK1K3K1:3 SuperResK1K5K1:3 SuperResK1K7K1:2 SuperResK3K3:3 SuperResK5K5:3 SuperResK7K7:2\n"};
+static const char *const zni_space_names[] = {"idw", "xxbl"};
+ZN_API int zn_space_parse(const char *text) { return zni_find_name(zni_space_names, 2, text); }
+ZN_API const char *zn_space_text(zn_space space) { return (unsigned)space < 2 ? zni_space_texts[space] : NULL; }
+
+#define ZNI_MAX_FACTORS 32
+typedef struct zni_space {
+    double multiply[ZNI_MAX_FACTORS], divide[ZNI_MAX_FACTORS]; /* of factor i: one of them is 1 */
+    int factors;
+    int low, high, depth_low, depth_high;
+    int weights[sizeof zni_block_names / sizeof zni_block_names[0]], keep[sizeof zni_block_names / sizeof zni_block_names[0]];
+    int total; /* of the weights */
+} zni_space;
+
+/* Decimal digits whatever the locale: 0..1e6. */
+static int zni_take_decimal(const char **at, double *out) {
+    const char *p = *at;
+    double value = 0.0, scale = 1.0;
+    if (!zni_is_digit(*p)) return 0;
+    for (; zni_is_digit(*p) && value < 1e6; ++p) value = value * 10.0 + (*p - '0');
+    if (*p == '.')
+        for (++p; zni_is_digit(*p) && scale < 1e6; ++p, scale *= 10.0) value = value * 10.0 + (*p - '0');
+    *out = value / scale;
+    *at = p;
+    return *out <= 1e6;
+}
+static int zni_take_whole(const char **at, int *out) {
+    int negative = **at == '-';
+    double value;
+    *at += negative;
+    if (!zni_take_decimal(at, &value) || floor(value) < value || value > 65536.0) return 0;
+    *out = negative ? -(int)value : (int)value;
+    return 1;
+}
+/* Row of a block name at *at, -1 for others; *at moves behind it. */
+static int zni_take_block_name(const char **at) {
+    const char *p = *at;
+    size_t length;
+    int name;
+    while (zni_is_letter(*p) || zni_is_digit(*p)) ++p;
+    length = (size_t)(p - *at);
+    for (name = 0; name < ZNI_BLOCK_NAMES; ++name)
+        if (strlen(zni_block_names[name].name) == length && strncmp(zni_block_names[name].name, *at, length) == 0) break;
+    *at = p;
+    return name < ZNI_BLOCK_NAMES ? name : -1;
+}
+/* One value of a line; index counts the values of this line. NULL, or what is wrong with it. */
+static const char *zni_space_value(zni_space *s, const char *word, int index, const char **at) {
+    int name, number = 1;
+    if (strcmp(word, "channels") == 0) {
+        char sign = **at;
+        double value;
+        if ((sign != '*' && sign != '/') || (++*at, !zni_take_decimal(at, &value)) || !(value > 0.0)) return "a factor is *NUMBER or /NUMBER, above 0";
+        if (s->factors == ZNI_MAX_FACTORS) return "too many factors";
+        s->multiply[s->factors] = sign == '*' ? value : 1.0;
+        s->divide[s->factors++] = sign == '/' ? value : 1.0;
+        return NULL;
+    }
+    if (strcmp(word, "limits") == 0 || strcmp(word, "depth") == 0) {
+        int *pair = *word == 'l' ? &s->low : &s->depth_low;
+        if (index > 1 || !zni_take_whole(at, &pair[index])) return "two whole numbers are wanted";
+        return NULL;
+    }
+    name = zni_take_block_name(at);
+    if (name < 0 || zni_block_names[name].kind > ZNI_SUPER_IDW) return "not the name of a super block";
+    if (strcmp(word, "keep") == 0) {
+        s->keep[name] = 1;
+        return NULL;
+    }
+    if (zni_block_names[name].kind == ZNI_SUPER_CONV) return "kinds are residual super blocks";
+    if (**at == ':' && (++*at, !zni_take_whole(at, &number) || number < 1)) return "a weight is a whole number from 1 to 65536";
+    if (s->weights[name] > 0) return "this kind stands there twice";
+    s->weights[name] = number;
+    s->total += number;
+    return NULL;
+}
+static zn_result zni_space_read(zni_space *s, zn_ctx *ctx, const char *text) {
+    static const char *const words[] = {"channels", "limits", "depth", "keep", "kinds"};
+    const char *at = text, *wrong = NULL;
+    int line = 1;
+    memset(s, 0, sizeof *s);
+    s->low = 8;
+    s->high = ZNI_MAX_CHANNELS;
+    while (*at != '\0' && wrong == NULL) {
+        char word[16];
+        size_t length = 0;
+        int index = 0;
+        while (zni_is_space(*at) && *at != '\n') ++at;
+        while (zni_is_letter(at[length])) ++length;
+        snprintf(word, sizeof word, "%.*s", length < 16 ? (int)length : 15, at);
+        if (length > 0 && zni_find_name(words, 5, word) < 0) wrong = "unknown word";
+        at += length;
+        while (wrong == NULL) {
+            while (zni_is_space(*at) && *at != '\n') ++at;
+            if (*at == '#') at += strcspn(at, "\n");
+            if (*at == '\n' || *at == '\0') break;
+            wrong = length == 0 ? "a line begins with a word" : zni_space_value(s, word, index++, &at);
+            if (wrong == NULL && *at != '\0' && *at != '#' && !zni_is_space(*at)) wrong = "this value is not understood";
+        }
+        if (wrong == NULL && length > 0 && index == 0) wrong = "values are missing";
+        if (wrong == NULL && (strcmp(word, "limits") == 0 || strcmp(word, "depth") == 0) && index != 2) wrong = "two whole numbers are wanted";
+        if (*at == '\n' && wrong == NULL) {
+            ++line;
+            ++at;
+        }
+    }
+    if (wrong == NULL && s->factors == 0) wrong = "there is no line `channels`";
+    if (wrong == NULL && s->total == 0) wrong = "there is no line `kinds`";
+    if (wrong == NULL && (s->low < 1 || s->high < s->low || s->depth_low > s->depth_high)) wrong = "limits or depth are the wrong way round";
+    if (wrong != NULL) return zni_fail(ctx, ZN_ERROR_FORMAT, "search space, line %d: %s", line, wrong);
+    return ZN_OK;
+}
+
+/* The distinct widths that c may become, as the published lists have them. */
+static int zni_space_widths(const zni_space *s, int c, int out[ZNI_MAX_FACTORS]) {
+    int i, j, count = 0;
+    for (i = 0; i < s->factors; ++i) {
+        double v = fmin(fmax(c * s->multiply[i] / s->divide[i], s->low), s->high) / 8.0, whole = floor(v);
+        int q = (int)whole, width;
+        if (v - whole > 0.5 || (!(v - whole < 0.5) && q % 2 == 1)) ++q;
+        width = q < 1 ? 8 : q * 8;
+        for (j = 0; j < count && out[j] != width;) ++j;
+        if (j == count) out[count++] = width;
+    }
+    return count;
+}
+typedef struct zni_choices { /* what one block may become: all combinations */
+    int outs[ZNI_MAX_FACTORS], bottlenecks[ZNI_MAX_FACTORS];
+    int out_count, bottleneck_count, depth_low, depth_count;
+    int residual;
+} zni_choices;
+static void zni_space_choices(const zni_space *s, const zni_block *b, zni_choices *c) {
+    c->residual = b->kind != ZNI_SUPER_CONV;
+    c->out_count = s->keep[b->name] ? 1 : zni_space_widths(s, b->out, c->outs);
+    if (s->keep[b->name]) c->outs[0] = b->out;
+    c->bottleneck_count = c->residual ? zni_space_widths(s, b->bottleneck, c->bottlenecks) : 1;
+    c->depth_low = c->residual ? b->sub_layers + s->depth_low : 1;
+    c->depth_count = c->residual ? s->depth_high - s->depth_low + 1 : 1;
+    if (c->depth_low < 1) {
+        c->depth_count += c->depth_low - 1;
+        c->depth_low = 1;
+    }
+    if (c->depth_count < 1) c->depth_count = 1; /* a space that only shrinks: stay at one */
+}
+static void zni_choose(const zni_choices *c, zni_block *b, int name, int out, int bottleneck, int depth) {
+    if (c->residual) {
+        b->name = name;
+        b->kind = zni_block_names[name].kind;
+        b->kernel = zni_block_names[name].kernel;
+        b->param = zni_block_names[name].param;
+        b->bottleneck = c->bottlenecks[bottleneck];
+    }
+    b->out = c->outs[out];
+    b->sub_layers = c->depth_low + depth;
+}
+static void zni_mutate_block(const zni_space *s, zn_rng *rng, zni_block *b) {
+    zni_choices c;
+    int name = b->name, out, bottleneck = 0;
+    zni_space_choices(s, b, &c);
+    if (c.residual) {
+        int64_t ticket = (int64_t)zn_rng_below(rng, (uint64_t)s->total);
+        for (name = 0; (ticket -= s->weights[name]) >= 0;) ++name;
+        bottleneck = (int)zn_rng_below(rng, (uint64_t)c.bottleneck_count);
+    }
+    out = (int)zn_rng_below(rng, (uint64_t)c.out_count);
+    zni_choose(&c, b, name, out, bottleneck, (int)zn_rng_below(rng, (uint64_t)c.depth_count));
+}
+/* Top-level block number `block`, or -1 (and the reason) when it, or any other, is no super block. */
+static int zni_super_block(const zn_structure *s, int block) {
+    int index, at = 0, found = -1;
+    for (index = s->first; index >= 0; index = s->blocks[index].next, ++at) {
+        if (s->blocks[index].kind > ZNI_SUPER_IDW) {
+            zni_fail(s->ctx, ZN_ERROR_UNSUPPORTED, "structure, column %d: a search takes super blocks only, not %s", s->blocks[index].column, zni_block_names[s->blocks[index].name].name);
+            return -1;
+        }
+        if (at == block) found = index;
+    }
+    if (found < 0) zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "there is no block %d among %d", block, at);
+    return found;
+}
+ZN_API zn_result zn_space_candidates(const zn_structure *s, int block, const char *space_text,
+                                     void (*on_candidate)(const char *text, int multiplicity, void *user), void *user) {
+    zni_space space;
+    zni_choices c;
+    zni_block b;
+    zn_structure one;
+    char text[256];
+    int index, name, out, bottleneck, depth;
+    if (s == NULL || space_text == NULL || on_candidate == NULL) return ZN_ERROR_ARGUMENT;
+    if (zni_space_read(&space, s->ctx, space_text) != ZN_OK || (index = zni_super_block(s, block)) < 0) return s->ctx->code;
+    one = *s;
+    one.blocks = &b;
+    one.first = 0;
+    zni_space_choices(&space, &s->blocks[index], &c);
+    for (name = 0; name < ZNI_BLOCK_NAMES; ++name) {
+        if (c.residual ? space.weights[name] == 0 : name != s->blocks[index].name) continue;
+        for (out = 0; out < c.out_count; ++out)
+            for (bottleneck = 0; bottleneck < c.bottleneck_count; ++bottleneck)
+                for (depth = 0; depth < c.depth_count; ++depth) {
+                    b = s->blocks[index];
+                    b.next = -1;
+                    zni_choose(&c, &b, name, out, bottleneck, depth);
+                    zn_structure_format(&one, text, sizeof text);
+                    on_candidate(text, c.residual ? space.weights[name] : 1, user);
+                }
+    }
+    return ZN_OK;
+}
+
+/* ---- options ---- */
+static const char *const zni_budget_names[] = {"layers", "params", "flops", "effective score", "latency"};
+ZN_API const char *zn_budget_text(zn_budget budget) { return (unsigned)budget < ZN_BUDGETS ? zni_budget_names[budget] : NULL; }
+
+ZN_API zn_search_opts zn_search_opts_default(void) {
+    zn_search_opts o;
+    memset(&o, 0, sizeof o);
+    o.batch = 16;
+    o.resolution = 224;
+    o.classes = 7;
+    o.finalists = 16;
+    o.final_repeat = 1;
+    o.population = 512;
+    o.iterations = 480000;
+    o.generation = 16;
+    o.save_seconds = 10.0;
+    return o;
+}
+ZN_API const char *zn_search_preset(const char *name, zn_search_opts *opts) {
+    static const char *const names[] = {"fer-m", "fer-r", "cifar-1m"};
+    int preset = zni_find_name(names, 3, name);
+    if (preset < 0 || opts == NULL) return NULL;
+    opts->space = preset == 0 ? ZN_SPACE_IDW : ZN_SPACE_XXBL;
+    opts->max_layers = preset == 0 ? 14 : preset == 1 ? 10 : 18;
+    opts->max_params = preset == 1 ? 0.0 : 1e6;
+    opts->max_flops = preset == 2 ? 0.0 : 400e6;
+    opts->classes = preset == 0 ? 7 : preset == 1 ? 10 : 100;
+    opts->batch = preset == 2 ? 64 : 16;
+    opts->resolution = preset == 2 ? 32 : 224;
+    opts->projection = preset == 2 ? ZN_PROJECTION_ZENNAS : ZN_PROJECTION_FACE;
+    return preset == 0 ? "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE6K3(8,32,2,8,1)SuperResIDWE6K3(32,48,2,32,1)SuperResIDWE6K3(48,96,2,48,1)"
+                         "SuperResIDWE6K3(96,128,2,96,1)SuperConvK1BNRELU(128,2048,1,1)"
+                       : "SuperConvK3BNRELU(3,8,1,1)SuperResK3K3(8,16,1,8,1)SuperResK3K3(16,32,2,16,1)SuperResK3K3(32,64,2,32,1)"
+                         "SuperResK3K3(64,64,2,32,1)SuperConvK1BNRELU(64,128,1,1)";
+}
+
+/* ---- the search ---- */
+typedef struct zni_member { /* also a candidate on its way */
+    zn_search_member m;     /* its structure points to text */
+    char *text;
+    double half_width;
+    int failed;
+    zn_result code;         /* of scoring it */
+} zni_member;
+typedef struct zni_latency_row {
+    int in, out, kernel, stride, groups, size;
+    double ms;
+} zni_latency_row;
+
+struct zn_search {
+    zn_ctx *ctx;
+    zn_search_opts opts;
+    zni_space space;
+    zn_score_opts score;
+    char *start, *space_text, *state_path;
+    zni_member *members;    /* room for the population and one generation */
+    int count, jobs;        /* jobs: candidates of the current generation, behind the members */
+    zn_rng rng;
+    zn_search_point point, *points;
+    size_t point_count, point_capacity;
+    uint64_t *seen;         /* hashes of the structures scored: open addressing, 0 is free */
+    size_t seen_count, seen_capacity;
+    zni_scorer *workers;
+    int threads;
+    zni_latency_row *rows;
+    size_t row_count, row_capacity;
+    double nearest[ZN_BUDGETS]; /* smallest refused value, as a multiple of its limit */
+    double began, saved;    /* clock of this run */
+    double before;          /* seconds of earlier runs */
+};
+
+ZN_API void zn_search_destroy(zn_search *e) {
+    zn_ctx *ctx;
+    int i;
+    if (e == NULL) return;
+    ctx = e->ctx;
+    for (i = 0; e->members != NULL && i < e->count + e->jobs; ++i) zni_free(ctx, e->members[i].text);
+    for (i = 0; e->workers != NULL && i < e->threads; ++i) zni_scorer_close(&e->workers[i]);
+    zni_free(ctx, e->members);
+    zni_free(ctx, e->workers);
+    zni_free(ctx, e->points);
+    zni_free(ctx, e->seen);
+    zni_free(ctx, e->rows);
+    zni_free(ctx, e->start);
+    zni_free(ctx, e->space_text);
+    zni_free(ctx, e->state_path);
+    zni_free(ctx, e);
+}
+
+/* 1 when the hash is new, 0 when it was there, -1 when memory is out. */
+static int zni_seen_add(zn_search *e, uint64_t hash) {
+    size_t i;
+    if (hash == 0) hash = 1;
+    if (2 * (e->seen_count + 1) > e->seen_capacity) {
+        size_t old_capacity = e->seen_capacity, bigger = old_capacity == 0 ? 1024 : zni_size_mul(old_capacity, 2);
+        uint64_t *old = e->seen, *fresh = ZNI_NEW(e->ctx, uint64_t, bigger);
+        if (fresh == NULL) return -1;
+        for (i = 0; i < bigger; ++i) fresh[i] = 0;
+        e->seen = fresh;
+        e->seen_capacity = bigger;
+        e->seen_count = 0;
+        for (i = 0; i < old_capacity; ++i)
+            if (old[i] != 0) zni_seen_add(e, old[i]);
+        zni_free(e->ctx, old);
+    }
+    for (i = (size_t)hash & (e->seen_capacity - 1); e->seen[i] != 0; i = (i + 1) & (e->seen_capacity - 1))
+        if (e->seen[i] == hash) return 0;
+    e->seen[i] = hash;
+    ++e->seen_count;
+    return 1;
+}
+static int zni_seen_has(const zn_search *e, uint64_t hash) {
+    size_t i;
+    if (hash == 0) hash = 1;
+    if (e->seen_capacity == 0) return 0;
+    for (i = (size_t)hash & (e->seen_capacity - 1); e->seen[i] != 0; i = (i + 1) & (e->seen_capacity - 1))
+        if (e->seen[i] == hash) return 1;
+    return 0;
+}
+
+/* ---- latency from a table of measured convolutions ---- */
+static double zni_latency_measure(zn_ctx *ctx, const zn_layer_info *l) {
+    zni_conv_shape s;
+    zn_tensor *x = zn_tensor_create(ctx, zn_shape4(1, l->in, l->in_size, l->in_size)), *y = zn_tensor_create(ctx, zn_shape4(1, l->out, l->out_size, l->out_size));
+    zn_tensor *w = zn_tensor_create(ctx, zn_shape4(l->out, l->in / l->groups, l->kernel, l->kernel));
+    double best = HUGE_VAL;
+    int run;
+    if (ctx->code == ZN_OK) {
+        zn_fill(x->data, "x", 1, x->count, 0.0, 1.0);
+        zn_fill(w->data, "w", 1, w->count, -1.0, 1.0);
+        s = zni_conv_shape_of(x, w, l->stride, (l->kernel - 1) / 2, l->groups);
+        for (run = 0; run < 8 && ctx->code == ZN_OK; ++run) {
+            double begin = zni_seconds();
+            zni_conv2d_forward(ctx, &s, x->data, w->data, NULL, y->data);
+            if (run >= 3) best = fmin(best, 1e3 * (zni_seconds() - begin)); /* after three warm-ups, as published */
+        }
+    }
+    zn_tensor_destroy(x);
+    zn_tensor_destroy(y);
+    zn_tensor_destroy(w);
+    return best;
+}
+typedef struct zni_latency_sum {
+    zn_search *search;
+    double ms;
+} zni_latency_sum;
+static void zni_latency_layer(const zn_layer_info *l, void *user) {
+    zni_latency_sum *sum = (zni_latency_sum *)user;
+    zn_search *e = sum->search;
+    zni_latency_row row;
+    void *rows = e->rows;
+    size_t i;
+    if (strcmp(l->kind, "conv") != 0 || e->ctx->code != ZN_OK) return;
+    for (i = 0; i < e->row_count; ++i) {
+        const zni_latency_row *r = &e->rows[i];
+        if (r->in == l->in && r->out == l->out && r->kernel == l->kernel && r->stride == l->stride && r->groups == l->groups && r->size == l->in_size) break;
+    }
+    if (i == e->row_count) {
+        if (!zni_grow(e->ctx, &rows, &e->row_capacity, e->row_count + 1, sizeof *e->rows)) return;
+        e->rows = (zni_latency_row *)rows;
+        row.in = l->in;
+        row.out = l->out;
+        row.kernel = l->kernel;
+        row.stride = l->stride;
+        row.groups = l->groups;
+        row.size = l->in_size;
+        row.ms = zni_latency_measure(e->ctx, l);
+        e->rows[e->row_count++] = row;
+    }
+    sum->ms += e->rows[i].ms;
+}
+
+/* ---- proposals ---- */
+static zn_net_opts zni_search_net_opts(const zn_search *e) {
+    zn_net_opts n = zn_net_opts_default();
+    n.attention = ZN_ATTENTION_NONE;
+    n.classes = e->opts.classes;
+    n.projection = e->opts.projection;
+    return n;
+}
+static int zni_within(zn_search *e, zn_budget budget, double value, double limit) {
+    if (!(limit > 0.0) || value <= limit) return 1;
+    ++e->point.over[budget];
+    e->nearest[budget] = fmin(e->nearest[budget], value / limit);
+    return 0;
+}
+/* Counts the structure and holds it against the budgets, the cheap ones first. */
+static int zni_search_fits(zn_search *e, const zn_structure *s, zni_member *job) {
+    zn_net_opts n = zni_search_net_opts(e);
+    zn_search_member *m = &job->m;
+    zni_latency_sum sum;
+    zn_count count;
+    double begin;
+    m->layers = zn_structure_layers(s);
+    if (!zni_within(e, ZN_BUDGET_LAYERS, m->layers, e->opts.max_layers)) return 0;
+    if (zn_structure_count(s, &n, e->opts.resolution, &count) != ZN_OK) return 0;
+    m->params = e->opts.exact_counts ? count.params : count.budget_params;
+    m->flops = e->opts.exact_counts ? count.macs : count.budget_flops;
+    m->latency_ms = 0.0;
+    if (!zni_within(e, ZN_BUDGET_PARAMS, m->params, e->opts.max_params) || !zni_within(e, ZN_BUDGET_FLOPS, m->flops, e->opts.max_flops)) return 0;
+    if (zn_structure_effective_score(s, &m->effective) != ZN_OK || !zni_within(e, ZN_BUDGET_EFFECTIVE, m->effective, e->opts.max_effective)) return 0;
+    if (!(e->opts.max_latency_ms > 0.0)) return 1;
+    begin = zni_seconds();
+    if (e->opts.latency_fn != NULL) m->latency_ms = e->opts.latency_fn(job->text, e->opts.user);
+    else {
+        sum.search = e;
+        sum.ms = 0.0;
+        zn_structure_count_layers(s, &n, e->opts.resolution, zni_latency_layer, &sum, &count);
+        m->latency_ms = sum.ms;
+    }
+    e->point.latency_seconds += zni_seconds() - begin;
+    return e->ctx->code == ZN_OK && zni_within(e, ZN_BUDGET_LATENCY, m->latency_ms, e->opts.max_latency_ms);
+}
+/* A mutant of text in `places` places, split twice; NULL with the error in the context. */
+static zn_structure *zni_search_mutant(zn_search *e, const char *text, int places) {
+    zn_structure *s = NULL, *split;
+    int i, chosen[2], in = 3, pass;
+    if (zn_structure_parse(e->ctx, text, &s) != ZN_OK) return NULL;
+    for (i = 0; i < places; ++i) chosen[i] = (int)zn_rng_below(&e->rng, (uint64_t)s->count);
+    for (i = 0; i < places; ++i)
+        if (i == 0 || chosen[1] != chosen[0]) zni_mutate_block(&e->space, &e->rng, &s->blocks[chosen[i]]);
+    for (i = 0; i < s->count; ++i) { /* a parsed row of super blocks stands in order */
+        s->blocks[i].in = in;
+        in = s->blocks[i].out;
+    }
+    for (pass = 0; pass < 2 && s != NULL; ++pass) {
+        if (zn_structure_split(s, &split) != ZN_OK) split = NULL;
+        zn_structure_destroy(s);
+        s = split;
+    }
+    return s;
+}
+/* One proposal; becomes a job when it is to be scored. */
+static void zni_search_propose(zn_search *e) {
+    zni_member *job = &e->members[e->count + e->jobs];
+    int from_start = e->count <= 10, ready = 0;
+    double begin = zni_seconds(), middle, latency = e->point.latency_seconds;
+    zn_structure *s = zni_search_mutant(e, from_start ? e->start : e->members[zn_rng_below(&e->rng, (uint64_t)e->count)].text, from_start ? 1 : 2);
+    size_t length = zn_structure_format(s, NULL, 0);
+    ++e->point.iterations;
+    memset(job, 0, sizeof *job);
+    if (s != NULL && length < ZN_SEARCH_TEXT && zn_structure_layers(s) <= ZNI_MAX_LAYERS) job->text = (char *)zni_alloc(e->ctx, length + 1);
+    else ++e->point.too_long;
+    middle = zni_seconds();
+    e->point.propose_seconds += middle - begin;
+    if (job->text != NULL) {
+        uint64_t hash;
+        zn_structure_format(s, job->text, length + 1);
+        hash = zn_fnv1a64(job->text, length, ZN_FNV_START);
+        if (zni_seen_has(e, hash)) ++e->point.repeated;
+        else ready = zni_search_fits(e, s, job) && zni_seen_add(e, hash) > 0;
+    }
+    zn_structure_destroy(s);
+    e->point.budget_seconds += zni_seconds() - middle - (e->point.latency_seconds - latency);
+    if (!ready) {
+        zni_free(e->ctx, job->text);
+        job->text = NULL;
+        return;
+    }
+    job->m.structure = job->text;
+    job->m.born = e->point.iterations;
+    ++e->jobs;
+}
+
+/* ---- scoring ---- */
+static void zni_search_score_one(const zn_search *e, zni_scorer *worker, zni_member *job) {
+    zn_score_result r;
+    zn_structure *s = NULL;
+    double effective, entropy;
+    job->code = zni_scorer_run(worker, job->text, &r);
+    if (job->code != ZN_OK) return;
+    job->m.score = r.mean;
+    job->half_width = r.half_width;
+    job->failed = r.failed;
+    if (r.failed > 0 || !(e->opts.depth_penalty || e->opts.deepmad)) return;
+    if (zn_structure_parse(worker->ctx, job->text, &s) == ZN_OK) {
+        if (e->opts.depth_penalty) job->m.score -= zn_structure_depth_penalty(s);
+        if (e->opts.deepmad && zni_stages(s, e->opts.resolution, &effective, &entropy) == ZN_OK) job->m.score += log(entropy);
+        zn_structure_destroy(s);
+    }
+    job->code = worker->ctx->code;
+}
+/* Scores `count` members side by side, each on one thread with the kernels inside it serial: no thread waits for another
+   within a network, and what a score is does not depend on who computes it. */
+static zn_result zni_search_score(zn_search *e, const zn_score_opts *opts, zni_member *jobs, int count) {
+    int i;
+    for (i = 0; i < e->threads && i < count; ++i)
+        if (e->workers[i].ctx == NULL && zni_scorer_open(&e->workers[i], e->ctx, opts) != ZN_OK) return e->ctx->code;
+    ZNI_OMP(parallel num_threads(e->threads < count ? e->threads : count))
+    {
+        int thread = 0;
+#ifdef _OPENMP
+        thread = omp_get_thread_num();
+        omp_set_num_threads(1);
+#endif
+        ZNI_OMP(for schedule(dynamic, 1))
+        for (i = 0; i < count; ++i) zni_search_score_one(e, &e->workers[thread], &jobs[i]);
+    }
+    for (i = 0; i < count; ++i)
+        if (jobs[i].code != ZN_OK) {
+            int w, found = 0;
+            for (w = 0; w < e->threads; ++w)
+                if (e->workers[w].ctx != NULL && e->workers[w].ctx->code == jobs[i].code) found = w;
+            return zni_fail(e->ctx, jobs[i].code, "%.900s", e->workers[found].ctx != NULL ? e->workers[found].ctx->text : "");
+        }
+    return ZN_OK;
+}
+
+/* ---- population ---- */
+static void zni_search_trim(zn_search *e) {
+    while (e->count > e->opts.population) {
+        int i, lowest = 0;
+        for (i = 1; i < e->count; ++i)
+            if (e->members[i].m.score < e->members[lowest].m.score) lowest = i;
+        zni_free(e->ctx, e->members[lowest].text);
+        memmove(e->members + lowest, e->members + lowest + 1, sizeof(zni_member) * (size_t)(e->count - lowest - 1));
+        --e->count;
+    }
+}
+static int zni_compare_down(const void *a, const void *b) {
+    const double *x = (const double *)a, *y = (const double *)b;
+    return (*x < *y) - (*x > *y);
+}
+/* Brings the point up to date, and keeps it when the search is half a percent further than at the last one kept. */
+static zn_result zni_search_note(zn_search *e) {
+    double *scores = ZNI_NEW(e->ctx, double, e->count + 1);
+    void *points = e->points;
+    int i;
+    if (scores == NULL) return e->ctx->code;
+    for (i = 0; i < e->count; ++i) scores[i] = e->members[i].m.score;
+    qsort(scores, (size_t)e->count, sizeof(double), zni_compare_down);
+    if (e->count > 0) {
+        e->point.best = scores[0];
+        e->point.median = scores[e->count / 2];
+        e->point.worst = scores[e->count - 1];
+    }
+    zni_free(e->ctx, scores);
+    e->point.population = e->count;
+    e->point.seconds = e->before + zni_seconds() - e->began;
+    if (e->point_count > 0 && e->point.iterations <= e->points[e->point_count - 1].iterations + e->points[e->point_count - 1].iterations / 200) return ZN_OK;
+    if (!zni_grow(e->ctx, &points, &e->point_capacity, e->point_count + 1, sizeof *e->points)) return e->ctx->code;
+    e->points = (zn_search_point *)points;
+    e->points[e->point_count++] = e->point;
+    return ZN_OK;
+}
+#define ZNI_SEARCH_PATIENCE 5000 /* proposals without a single candidate that prove budgets impossible */
+static zn_result zni_search_impossible(zn_search *e) {
+    const double limits[ZN_BUDGETS] = {(double)e->opts.max_layers, e->opts.max_params, e->opts.max_flops, e->opts.max_effective, e->opts.max_latency_ms};
+    zni_text text;
+    int i;
+    memset(&text, 0, sizeof text);
+    text.ctx = e->ctx;
+    zni_text_format(&text, "search: none of %.0f proposals fits the budgets", (double)e->point.iterations);
+    for (i = 0; i < ZN_BUDGETS; ++i)
+        if (e->point.over[i] > 0 && isfinite(e->nearest[i]))
+            zni_text_format(&text, "; %s refuses %.0f: the nearest has %.6g where %.6g is allowed, %.3g %% over", zni_budget_names[i], (double)e->point.over[i],
+                            e->nearest[i] * limits[i], limits[i], 100.0 * (e->nearest[i] - 1.0));
+    if (e->point.too_long > 0) zni_text_format(&text, "; %.0f are longer than %d characters", (double)e->point.too_long, ZN_SEARCH_TEXT - 1);
+    if (!text.failed) zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "%s", text.chars);
+    zni_free(e->ctx, text.chars);
+    return e->ctx->code;
+}
+
+/* ---- state ----
+   Lines of a keyword and hexadecimal words (doubles as their bits, so nothing is rounded), texts last; the final line is
+   the checksum of all before. */
+static uint64_t zni_bits(double v) {
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+static double zni_unbits(uint64_t bits) {
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+static void zni_put_word(zni_text *t, uint64_t word) { zni_text_format(t, " %08lx%08lx", (unsigned long)(word >> 32), (unsigned long)(word & 0xffffffffu)); }
+static int zni_get_word(const char **at, uint64_t *word) {
+    int i;
+    if (*(*at)++ != ' ') return 0;
+    for (*word = 0, i = 0; i < 16; ++i) {
+        char c = *(*at)++;
+        if (!zni_is_digit(c) && (c < 'a' || c > 'f')) return 0;
+        *word = *word << 4 | (uint64_t)(zni_is_digit(c) ? c - '0' : c - 'a' + 10);
+    }
+    return 1;
+}
+/* Everything that the course of a search depends on. */
+static void zni_search_describe(const zn_search *e, zni_text *t) {
+    const zn_search_opts *o = &e->opts;
+    const int whole[] = {o->max_layers, o->exact_counts, (int)o->score, e->score.batch, e->score.resolution, o->resolution, o->classes, (int)o->projection,
+                         o->depth_penalty, o->deepmad, o->population, o->generation, (int)sizeof(zn_real)};
+    static const char *const names[] = {"max_layers", "exact_counts", "score", "score_batch", "score_resolution", "resolution", "classes", "projection",
+                                        "depth_penalty", "deepmad", "population", "generation", "real"};
+    size_t i;
+    zni_text_format(t, "seed=%lx%08lx space=%08lx", (unsigned long)(o->seed >> 32), (unsigned long)(o->seed & 0xffffffffu),
+                    (unsigned long)(zn_fnv1a64(e->space_text, strlen(e->space_text), ZN_FNV_START) & 0xffffffffu));
+    zni_text_format(t, " max_params=%.17g max_flops=%.17g max_effective=%.17g max_latency_ms=%.17g", o->max_params, o->max_flops, o->max_effective, o->max_latency_ms);
+    for (i = 0; i < sizeof whole / sizeof whole[0]; ++i) zni_text_format(t, " %s=%d", names[i], whole[i]);
+}
+/* The counters of a point as words, in both directions: whole numbers first, then seconds and scores. */
+#define ZNI_POINT_INTS (5 + ZN_BUDGETS + 1)
+#define ZNI_POINT_WORDS (ZNI_POINT_INTS + 8)
+static void zni_point_words(zn_search_point *p, int64_t *ints[ZNI_POINT_INTS - 1], double *reals[8]) {
+    int i;
+    ints[0] = &p->iterations;
+    ints[1] = &p->scored;
+    ints[2] = &p->failed;
+    ints[3] = &p->repeated;
+    ints[4] = &p->too_long;
+    for (i = 0; i < ZN_BUDGETS; ++i) ints[5 + i] = &p->over[i];
+    reals[0] = &p->seconds;
+    reals[1] = &p->propose_seconds;
+    reals[2] = &p->budget_seconds;
+    reals[3] = &p->latency_seconds;
+    reals[4] = &p->score_seconds;
+    reals[5] = &p->best;
+    reals[6] = &p->median;
+    reals[7] = &p->worst;
+}
+static void zni_put_point(zni_text *t, zn_search_point point) {
+    int64_t *ints[ZNI_POINT_INTS - 1];
+    double *reals[8];
+    int i;
+    zni_point_words(&point, ints, reals);
+    for (i = 0; i < ZNI_POINT_INTS - 1; ++i) zni_put_word(t, (uint64_t)*ints[i]);
+    for (i = 0; i < 8; ++i) zni_put_word(t, zni_bits(*reals[i]));
+    zni_put_word(t, (uint64_t)point.population);
+}
+static int zni_get_point(const char **at, zn_search_point *point) {
+    int64_t *ints[ZNI_POINT_INTS - 1];
+    double *reals[8];
+    uint64_t word;
+    int i;
+    zni_point_words(point, ints, reals);
+    for (i = 0; i < ZNI_POINT_INTS - 1; ++i) {
+        if (!zni_get_word(at, &word) || word > INT64_MAX) return 0;
+        *ints[i] = (int64_t)word;
+    }
+    for (i = 0; i < 8; ++i) {
+        if (!zni_get_word(at, &word)) return 0;
+        *reals[i] = zni_unbits(word);
+        if (!isfinite(*reals[i])) return 0;
+    }
+    if (!zni_get_word(at, &word) || word > INT_MAX) return 0;
+    point->population = (int)word;
+    return 1;
+}
+static void zni_put_member(zni_text *t, const zni_member *member) {
+    zni_text_format(t, "member");
+    zni_put_word(t, zni_bits(member->m.score));
+    zni_put_word(t, zni_bits(member->m.params));
+    zni_put_word(t, zni_bits(member->m.flops));
+    zni_put_word(t, zni_bits(member->m.effective));
+    zni_put_word(t, zni_bits(member->m.latency_ms));
+    zni_put_word(t, (uint64_t)member->m.layers);
+    zni_put_word(t, (uint64_t)member->m.born);
+    zni_text_append(t, " ", 1);
+    zni_text_append(t, member->text, strlen(member->text));
+    zni_text_append(t, "\n", 1);
+}
+static void zni_search_write(zn_search *e, zni_text *t) {
+    size_t i;
+    zni_text_format(t, "zennet-search 1\noptions ");
+    zni_search_describe(e, t);
+    zni_text_format(t, "\nstart %s\nrng", e->start);
+    zni_put_word(t, e->rng.state);
+    zni_text_format(t, "\nnow");
+    zni_put_point(t, e->point);
+    zni_text_append(t, "\n", 1);
+    for (i = 0; i < e->point_count; ++i) {
+        zni_text_format(t, "point");
+        zni_put_point(t, e->points[i]);
+        zni_text_append(t, "\n", 1);
+    }
+    for (i = 0; i < (size_t)e->count; ++i) zni_put_member(t, &e->members[i]);
+    for (i = 0; i < e->row_count; ++i) {
+        const zni_latency_row *r = &e->rows[i];
+        const int numbers[6] = {r->in, r->out, r->kernel, r->stride, r->groups, r->size};
+        int k;
+        zni_text_format(t, "latency");
+        for (k = 0; k < 6; ++k) zni_put_word(t, (uint64_t)numbers[k]);
+        zni_put_word(t, zni_bits(r->ms));
+        zni_text_append(t, "\n", 1);
+    }
+    for (i = 0; i < e->seen_capacity; ++i) {
+        if (e->seen[i] == 0) continue;
+        zni_text_format(t, "seen");
+        zni_put_word(t, e->seen[i]);
+        zni_text_append(t, "\n", 1);
+    }
+    zni_text_format(t, "end");
+    if (!t->failed) zni_put_word(t, zn_fnv1a64(t->chars, t->length - 3, ZN_FNV_START));
+    zni_text_append(t, "\n", 1);
+}
+ZN_API zn_result zn_search_save(zn_search *e) {
+    zni_text text;
+    zni_replace file;
+    if (e == NULL) return ZN_ERROR_ARGUMENT;
+    if (e->state_path == NULL || e->ctx->code != ZN_OK) return e->ctx->code;
+    memset(&text, 0, sizeof text);
+    text.ctx = e->ctx;
+    e->point.seconds = e->before + zni_seconds() - e->began;
+    zni_search_write(e, &text);
+    if (!text.failed && zni_replace_begin(&file, e->ctx, e->state_path) == ZN_OK) {
+        zni_replace_write(&file, text.chars, text.length);
+        zni_replace_end(&file, 1);
+    }
+    zni_free(e->ctx, text.chars);
+    e->saved = zni_seconds();
+    return e->ctx->code;
+}
+/* A member's line behind its keyword; the text runs to `end`. */
+static int zni_get_member(zn_search *e, const char *at, const char *end) {
+    zni_member *member = &e->members[e->count];
+    uint64_t words[7];
+    zn_structure *s = NULL;
+    int i;
+    if (e->count >= e->opts.population + e->opts.generation) return 0;
+    for (i = 0; i < 7; ++i)
+        if (!zni_get_word(&at, &words[i])) return 0;
+    if (*at++ != ' ' || end - at < 1 || end - at >= ZN_SEARCH_TEXT || words[5] > INT_MAX || words[6] > INT64_MAX) return 0;
+    memset(member, 0, sizeof *member);
+    member->text = (char *)zni_alloc(e->ctx, (size_t)(end - at) + 1);
+    if (member->text == NULL) return 0;
+    memcpy(member->text, at, (size_t)(end - at));
+    member->text[end - at] = '\0';
+    ++e->count;
+    member->m.structure = member->text;
+    member->m.score = zni_unbits(words[0]);
+    member->m.params = zni_unbits(words[1]);
+    member->m.flops = zni_unbits(words[2]);
+    member->m.effective = zni_unbits(words[3]);
+    member->m.latency_ms = zni_unbits(words[4]);
+    member->m.layers = (int)words[5];
+    member->m.born = (int64_t)words[6];
+    if (!isfinite(member->m.score) || zn_structure_parse(e->ctx, member->text, &s) != ZN_OK) return 0;
+    i = zni_super_block(s, 0);
+    zn_structure_destroy(s);
+    return i >= 0;
+}
+static int zni_get_latency(zn_search *e, const char *at) {
+    void *rows = e->rows;
+    uint64_t words[7];
+    int i;
+    for (i = 0; i < 7; ++i)
+        if (!zni_get_word(&at, &words[i]) || (i < 6 && words[i] > INT_MAX)) return 0;
+    if (!zni_grow(e->ctx, &rows, &e->row_capacity, e->row_count + 1, sizeof *e->rows)) return 0;
+    e->rows = (zni_latency_row *)rows;
+    e->rows[e->row_count].in = (int)words[0];
+    e->rows[e->row_count].out = (int)words[1];
+    e->rows[e->row_count].kernel = (int)words[2];
+    e->rows[e->row_count].stride = (int)words[3];
+    e->rows[e->row_count].groups = (int)words[4];
+    e->rows[e->row_count].size = (int)words[5];
+    e->rows[e->row_count++].ms = zni_unbits(words[6]);
+    return 1;
+}
+/* One line [at, end) of the body; 0 when it is bad. */
+static int zni_search_line(zn_search *e, const char *at, const char *end) {
+    zn_search_point point;
+    void *points = e->points;
+    uint64_t word;
+    memset(&point, 0, sizeof point);
+    if (strncmp(at, "member ", 7) == 0) return zni_get_member(e, at + 6, end);
+    if (strncmp(at, "latency ", 8) == 0) return zni_get_latency(e, at + 7);
+    if (strncmp(at, "seen ", 5) == 0) {
+        at += 4;
+        return zni_get_word(&at, &word) && zni_seen_add(e, word) >= 0;
+    }
+    if (strncmp(at, "rng ", 4) == 0) {
+        at += 3;
+        return zni_get_word(&at, &e->rng.state);
+    }
+    if (strncmp(at, "now ", 4) == 0) {
+        at += 3;
+        return zni_get_point(&at, &e->point);
+    }
+    if (strncmp(at, "point ", 6) != 0) return 0;
+    at += 5;
+    if (!zni_get_point(&at, &point) || !zni_grow(e->ctx, &points, &e->point_capacity, e->point_count + 1, sizeof point)) return 0;
+    e->points = (zn_search_point *)points;
+    e->points[e->point_count++] = point;
+    return 1;
+}
+static zn_result zni_search_parse(zn_search *e, const char *bytes, size_t size) {
+    static const char magic[] = "zennet-search 1\noptions ";
+    zni_text options;
+    const char *at = bytes, *end, *tail;
+    uint64_t sum;
+    int line = 2, differ;
+    if (size < sizeof magic + 21 || memcmp(bytes, magic, sizeof magic - 1) != 0 || memchr(bytes, 0, size) != NULL)
+        return zni_fail(e->ctx, ZN_ERROR_FORMAT, "%s: not the state of a search", e->state_path);
+    tail = bytes + size - 21;
+    at = tail + 3;
+    if (memcmp(tail, "end ", 4) != 0 || !zni_get_word(&at, &sum) || sum != zn_fnv1a64(bytes, size - 21, ZN_FNV_START))
+        return zni_fail(e->ctx, ZN_ERROR_FORMAT, "%s: the state is damaged (its checksum does not fit)", e->state_path);
+    memset(&options, 0, sizeof options);
+    options.ctx = e->ctx;
+    zni_search_describe(e, &options);
+    zni_text_format(&options, "\nstart ");
+    zni_text_append(&options, e->start, strlen(e->start));
+    zni_text_append(&options, "\n", 1);
+    if (options.failed) {
+        zni_free(e->ctx, options.chars);
+        return e->ctx->code;
+    }
+    at = bytes + sizeof magic - 1;
+    for (differ = 0; at[differ] == options.chars[differ] && options.chars[differ] != '\0';) ++differ;
+    if (options.chars[differ] != '\0') {
+        while (differ > 0 && !zni_is_space(at[differ - 1])) --differ;
+        zni_fail(e->ctx, ZN_ERROR_MISMATCH, "%s: the state of another search: it has %.*s, this one %.*s", e->state_path, (int)strcspn(at + differ, " \n") < 200 ? (int)strcspn(at + differ, " \n") : 200,
+                 at + differ, (int)strcspn(options.chars + differ, " \n") < 200 ? (int)strcspn(options.chars + differ, " \n") : 200, options.chars + differ);
+        zni_free(e->ctx, options.chars);
+        return e->ctx->code;
+    }
+    at += options.length;
+    zni_free(e->ctx, options.chars);
+    for (; at < tail; at = end + 1) {
+        end = (const char *)memchr(at, '\n', (size_t)(tail - at));
+        ++line;
+        if (end == NULL || !zni_search_line(e, at, end)) {
+            if (e->ctx->code == ZN_ERROR_MEMORY) return e->ctx->code;
+            zn_error_clear(e->ctx);
+            return zni_fail(e->ctx, ZN_ERROR_FORMAT, "%s, line %d: the state is damaged", e->state_path, line + 1);
+        }
+    }
+    e->before = e->point.seconds;
+    return ZN_OK;
+}
+/* Goes on from the state file when there is one. */
+static zn_result zni_search_resume(zn_search *e) {
+    unsigned char *bytes;
+    size_t size;
+    FILE *file = e->state_path != NULL ? fopen(e->state_path, "rb") : NULL;
+    if (file == NULL) return ZN_OK;
+    fclose(file);
+    if (zni_file_read(e->ctx, e->state_path, (size_t)1 << 30, &bytes, &size) != ZN_OK) return e->ctx->code;
+    zni_search_parse(e, (const char *)bytes, size);
+    zni_free(e->ctx, bytes);
+    return e->ctx->code;
+}
+
+/* ---- create, step, result ---- */
+static zn_result zni_search_check(zn_search *e) {
+    const zn_search_opts *o = &e->opts;
+    if (o->population < 1 || o->population > 65536 || o->generation < 1 || o->generation > 4096 || o->iterations < 1 || o->threads < 0 || o->threads > 1024)
+        return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: population must be 1 to 65536, generation 1 to 4096, iterations at least 1, threads 0 to 1024");
+    if ((o->sieve_batch > 0 || o->sieve_resolution > 0) && (o->finalists < 1 || o->final_repeat < 1))
+        return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a sieve needs finalists and final_repeat of at least 1");
+    if ((int)o->projection < 0 || o->projection > ZN_PROJECTION_ZENNAS) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown projection rule %d", (int)o->projection);
+    if (o->max_layers < 0 || !(o->max_params >= 0.0) || !(o->max_flops >= 0.0) || !(o->max_effective >= 0.0) || !(o->max_latency_ms >= 0.0))
+        return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a budget cannot be negative (0 is none)");
+    if (e->space_text == NULL) return e->ctx->code != ZN_OK ? e->ctx->code : zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown search space %d", (int)o->space);
+    return zni_space_read(&e->space, e->ctx, e->space_text);
+}
+static zn_score_opts zni_search_score_opts(const zn_search *e, int full) {
+    zn_score_opts s = zn_score_opts_default();
+    s.kind = e->opts.score;
+    s.batch = !full && e->opts.sieve_batch > 0 ? e->opts.sieve_batch : e->opts.batch;
+    s.resolution = !full && e->opts.sieve_resolution > 0 ? e->opts.sieve_resolution : e->opts.resolution;
+    s.classes = e->opts.classes;
+    s.seed = e->opts.seed;
+    s.repeat = full ? e->opts.final_repeat : 1;
+    return s;
+}
+static zn_result zni_search_begin(zn_search *e, const char *start) {
+    zn_net_opts n = zni_search_net_opts(e);
+    zn_structure *s = NULL;
+    zn_count count;
+    size_t length;
+    int i;
+    if (zni_search_check(e) != ZN_OK || zn_structure_parse(e->ctx, start, &s) != ZN_OK) return e->ctx->code;
+    length = zn_structure_format(s, NULL, 0);
+    if (length >= ZN_SEARCH_TEXT) zni_fail(e->ctx, ZN_ERROR_STRUCTURE, "structure, column %d: a search takes at most %d characters", ZN_SEARCH_TEXT, ZN_SEARCH_TEXT - 1);
+    e->start = (char *)zni_alloc(e->ctx, length + 1);
+    if (e->start != NULL) zn_structure_format(s, e->start, length + 1);
+    if (e->ctx->code == ZN_OK && zni_super_block(s, 0) >= 0) {
+        zn_structure_count(s, &n, e->opts.resolution, &count);
+        n.reslink = 0;
+        if (e->ctx->code == ZN_OK) zn_structure_count(s, &n, e->score.resolution, &count);
+    }
+    zn_structure_destroy(s);
+    e->threads = e->opts.threads > 0 ? e->opts.threads : zni_max_threads();
+    e->members = ZNI_NEW_ZERO(e->ctx, zni_member, e->opts.population + 2 * e->opts.generation);
+    e->workers = ZNI_NEW_ZERO(e->ctx, zni_scorer, e->threads);
+    if (e->ctx->code != ZN_OK || zni_scorer_open(&e->workers[0], e->ctx, &e->score) != ZN_OK) return e->ctx->code;
+    for (i = 0; i < ZN_BUDGETS; ++i) e->nearest[i] = HUGE_VAL;
+    e->rng = zn_rng_seed(e->opts.seed);
+    e->began = e->saved = zni_seconds();
+    return zni_search_resume(e);
+}
+ZN_API zn_result zn_search_create(zn_ctx *ctx, const char *start, const zn_search_opts *opts, zn_search **out_search) {
+    zn_search *e;
+    const char *space;
+    if (out_search != NULL) *out_search = NULL;
+    if (ctx == NULL || start == NULL || out_search == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_create: NULL was passed");
+    if (ctx->code != ZN_OK) return ctx->code;
+    e = ZNI_NEW_ZERO(ctx, zn_search, 1);
+    if (e == NULL) return ctx->code;
+    e->ctx = ctx;
+    e->opts = opts != NULL ? *opts : zn_search_opts_default();
+    e->score = zni_search_score_opts(e, 0);
+    space = e->opts.space_text != NULL ? e->opts.space_text : zn_space_text(e->opts.space);
+    e->space_text = space != NULL ? zni_copy_text(ctx, space) : NULL;
+    e->state_path = e->opts.state_path != NULL ? zni_copy_text(ctx, e->opts.state_path) : NULL;
+    if (zni_search_begin(e, start) == ZN_OK) {
+        *out_search = e;
+        return ZN_OK;
+    }
+    zn_search_destroy(e);
+    return ctx->code;
+}
+/* Proposals until the generation is full; the bound keeps progress and time limits alive where hardly anything fits. */
+#define ZNI_PROPOSALS 4096
+static zn_result zni_search_generation(zn_search *e) {
+    double begin;
+    int tries, i;
+    for (tries = 0; tries < ZNI_PROPOSALS && e->jobs < e->opts.generation && e->point.iterations < e->opts.iterations && e->ctx->code == ZN_OK; ++tries) zni_search_propose(e);
+    begin = zni_seconds();
+    if (e->ctx->code == ZN_OK && e->jobs > 0) zni_search_score(e, &e->score, e->members + e->count, e->jobs);
+    e->point.score_seconds += zni_seconds() - begin;
+    if (e->ctx->code != ZN_OK) return e->ctx->code;
+    for (i = 0; i < e->jobs; ++i) e->point.failed += e->members[e->count + i].failed > 0;
+    e->point.scored += e->jobs;
+    e->count += e->jobs;
+    e->jobs = 0;
+    return ZN_OK;
+}
+ZN_API zn_result zn_search_step(zn_search *e, int *out_more) {
+    int stop;
+    if (e == NULL || out_more == NULL) return ZN_ERROR_ARGUMENT;
+    *out_more = 0;
+    if (e->ctx->code != ZN_OK) return e->ctx->code;
+    zni_search_trim(e);
+    if (zni_search_generation(e) != ZN_OK) return e->ctx->code;
+    if (zni_search_note(e) != ZN_OK) return e->ctx->code;
+    *out_more = e->point.iterations < e->opts.iterations && !(e->opts.time_limit > 0.0 && e->point.seconds >= e->opts.time_limit);
+    if (e->point.scored == 0 && (e->point.iterations >= ZNI_SEARCH_PATIENCE || !*out_more)) return zni_search_impossible(e);
+    if (!*out_more) zni_search_trim(e);
+    stop = e->opts.on_progress != NULL && e->opts.on_progress(&e->point, e->opts.user) != 0;
+    if ((stop || !*out_more || zni_seconds() - e->saved >= e->opts.save_seconds) && zn_search_save(e) != ZN_OK) return e->ctx->code;
+    return stop ? ZN_STOPPED : ZN_OK;
+}
+ZN_API int zn_search_population(const zn_search *e) { return e != NULL ? e->count : 0; }
+ZN_API zn_result zn_search_get_member(const zn_search *e, int index, zn_search_member *out_member) {
+    if (e == NULL || out_member == NULL || index < 0 || index >= e->count) return ZN_ERROR_ARGUMENT;
+    *out_member = e->members[index].m;
+    return ZN_OK;
+}
+ZN_API int zn_search_points(const zn_search *e) { return e != NULL ? (int)e->point_count : 0; }
+ZN_API zn_result zn_search_get_point(const zn_search *e, int index, zn_search_point *out_point) {
+    if (e == NULL || out_point == NULL || index < 0 || (size_t)index >= e->point_count) return ZN_ERROR_ARGUMENT;
+    *out_point = e->points[index];
+    return ZN_OK;
+}
+
+static void zni_search_take(zn_search_result *out, const zn_search_member *m) {
+    snprintf(out->structure, sizeof out->structure, "%s", m->structure);
+    out->score = m->score;
+    out->params = m->params;
+    out->flops = m->flops;
+    out->effective = m->effective;
+    out->latency_ms = m->latency_ms;
+    out->layers = m->layers;
+}
+/* The best of the sieve's best by the full score. */
+static zn_result zni_search_finals(zn_search *e, zn_search_result *out) {
+    int count = e->opts.finalists < e->count ? e->opts.finalists : e->count, i, k;
+    zni_member *finalists = ZNI_NEW_ZERO(e->ctx, zni_member, count);
+    zn_score_opts full = zni_search_score_opts(e, 1);
+    if (finalists == NULL) return e->ctx->code;
+    for (k = 0; k < count; ++k) /* insertion into the best so far: older ones stay before equals */
+        finalists[k].m.score = -HUGE_VAL;
+    for (i = 0; i < e->count; ++i) {
+        for (k = count; k > 0 && finalists[k - 1].m.score < e->members[i].m.score;) --k;
+        if (k == count) continue;
+        memmove(finalists + k + 1, finalists + k, sizeof(zni_member) * (size_t)(count - 1 - k));
+        finalists[k] = e->members[i];
+    }
+    for (k = 0; k < e->threads; ++k) zni_scorer_close(&e->workers[k]); /* they are opened anew for the full score */
+    if (zni_search_score(e, &full, finalists, count) == ZN_OK)
+        for (k = i = 0; k < count; ++k) {
+            if (k > 0 && !(finalists[k].m.score > finalists[i].m.score)) continue;
+            i = k;
+            zni_search_take(out, &finalists[k].m);
+            out->half_width = finalists[k].half_width;
+        }
+    for (k = 0; k < e->threads; ++k) zni_scorer_close(&e->workers[k]);
+    zni_free(e->ctx, finalists);
+    return e->ctx->code;
+}
+ZN_API zn_result zn_search_best(zn_search *e, zn_search_result *out_best) {
+    int i, best = 0;
+    if (e == NULL || out_best == NULL) return ZN_ERROR_ARGUMENT;
+    memset(out_best, 0, sizeof *out_best);
+    if (e->ctx->code != ZN_OK) return e->ctx->code;
+    if (e->count == 0) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: the population is still empty");
+    out_best->end = e->point;
+    if (e->opts.sieve_batch > 0 || e->opts.sieve_resolution > 0) return zni_search_finals(e, out_best);
+    for (i = 1; i < e->count; ++i)
+        if (e->members[i].m.score > e->members[best].m.score) best = i;
+    zni_search_take(out_best, &e->members[best].m);
+    return ZN_OK;
+}
+ZN_API zn_result zn_search_run(zn_ctx *ctx, const char *start, const zn_search_opts *opts, zn_search_result *out_best) {
+    zn_search *e;
+    zn_result result;
+    int more = 1;
+    if (out_best == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_run: NULL was passed");
+    memset(out_best, 0, sizeof *out_best);
+    result = zn_search_create(ctx, start, opts, &e);
+    if (result != ZN_OK) return result;
+    while (result == ZN_OK && more) result = zn_search_step(e, &more);
+    if ((result == ZN_OK || result == ZN_STOPPED) && e->count > 0 && zn_search_best(e, out_best) != ZN_OK) result = ctx->code;
+    zn_search_destroy(e);
+    return result;
+}
 
 /* ==================================================================================================================
    IMPL-IMAGE  images and augmentation
