@@ -15,6 +15,8 @@
 #include <dirent.h>
 
 #include "golden_images.h"
+#include "golden_scores.h"
+#include "golden_search.h"
 
 #define IS_DOUBLE (sizeof(zn_real) == 8)
 #define SUMMARY 4096
@@ -342,6 +344,23 @@ static int has_line(const golden_file *f, const char *key) {
     for (i = 0; i < f->lines; ++i) n += line_is(f, i, key);
     return n;
 }
+static void case_scores(zn_ctx *ctx, const golden_case *c, golden_errors *e) {
+    golden_score_case s;
+    int i;
+    s.structure = c->structure;
+    s.seed = c->seed;
+    s.batch = c->batch;
+    s.resolution = c->resolution;
+    s.classes = c->opts.classes;
+    s.targets = c->target;
+    s.params = c->params;
+    for (i = 0; i < c->f.lines; ++i) {
+        const char *word = line_word(&c->f, i, 0);
+        int kind = golden_score_kind(word);
+        if (kind >= 0) golden_error(e, word, golden_score_error(ctx, &s, kind, line_number(&c->f, i, 1)), golden_score_tolerance(kind, &s), word);
+    }
+    if (zn_error_code(ctx) != ZN_OK) golden_fail(e, "%s", zn_error_text(ctx));
+}
 static void golden_network(zn_ctx *ctx, const char *path, golden_errors *e) {
     golden_case *c = (golden_case *)malloc(sizeof *c);
     zn_net *net = NULL;
@@ -363,6 +382,7 @@ static void golden_network(zn_ctx *ctx, const char *path, golden_errors *e) {
         zn_tensor_destroy(x);
     }
     zn_net_destroy(net);
+    if (e->failed == 0) case_scores(ctx, c, e);
     case_close(c);
     free(c);
 }
@@ -484,20 +504,38 @@ static void golden_layers(zn_ctx *ctx, const golden_file *f, int line, golden_er
     else golden_error(e, "layers", fabs(zn_structure_layers(s) - line_number(f, line, 2)), 0, line_word(f, line, 1));
     zn_structure_destroy(s);
 }
+/* The words of a line from the second on, as one text. */
+static const char *line_rest(const golden_file *f, int line, char *buffer, size_t size) {
+    size_t used = 0;
+    int i;
+    buffer[0] = '\0';
+    for (i = 1; i < line_words(f, line) && used < size; ++i) used += (size_t)snprintf(buffer + used, size - used, "%s ", line_word(f, line, i));
+    return buffer;
+}
 /* Files of lines that each stand for themselves. */
 static void golden_lines(zn_ctx *ctx, const char *path, golden_errors *e) {
     golden_file f;
+    golden_candidates candidates;
+    char rest[4096];
     int i, unknown = 0;
+    memset(&candidates, 0, sizeof candidates);
     if (!golden_open(path, &f)) golden_fail(e, "cannot be read");
     for (i = 0; f.words != NULL && i < f.lines; ++i) {
         if (line_is(&f, i, "published")) golden_published(ctx, &f, i, e);
         else if (zn_schedule_parse(line_word(&f, i, 0)) == ZN_SCHEDULE_COSINE || zn_schedule_parse(line_word(&f, i, 0)) == ZN_SCHEDULE_LINEAR) golden_schedule(&f, i, e);
         else if (line_is(&f, i, "split")) golden_split(ctx, &f, i, e);
         else if (line_is(&f, i, "layers")) golden_layers(ctx, &f, i, e);
+        else if (line_is(&f, i, "effective_score")) golden_error(e, "effective_score", !golden_effective_check(ctx, line_rest(&f, i, rest, sizeof rest)), 0, line_word(&f, i, 1));
+        else if (line_is(&f, i, "types")) golden_error(e, "types", !golden_types_check(&candidates, line_rest(&f, i, rest, sizeof rest)), 0, line_word(&f, i, 1));
+        else if (line_is(&f, i, "candidates")) {
+            golden_candidates_free(&candidates);
+            golden_error(e, "candidates", !golden_candidates_check(ctx, line_rest(&f, i, rest, sizeof rest), &candidates), 0, line_word(&f, i, 2));
+        }
         else ++unknown;
         zn_error_clear(ctx);
     }
     if (unknown > 0) golden_say(e, " (%d lines not known)", unknown);
+    golden_candidates_free(&candidates);
     golden_free(&f);
 }
 
