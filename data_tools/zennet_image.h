@@ -105,7 +105,8 @@ ZIM_API zim_opts zim_opts_default(void);
 /* All calls that can fail return 0 when well, else -1 with a reason, and the byte where it helps, in
    error[ZIM_ERROR_SIZE]; error may be NULL. Reading leaves *out_image zeroed on failure. */
 
-/* Headers only: kind and size, no pixels, no memory. Also refuses what zim_decode would refuse by name. */
+/* Headers only: kind and size, no pixels. Also refuses what zim_decode would refuse by name. The begin of a file is
+   enough when it holds the headers; a PNG's orientation may stand behind the pixels. */
 ZIM_API int zim_probe(const unsigned char *bytes, size_t size, zim_info *out_info, char *error);
 /* Decodes a file in memory; the kind is told by its first bytes. */
 ZIM_API int zim_decode(const unsigned char *bytes, size_t size, const zim_opts *opts, zim_image *out_image, char *error);
@@ -1328,8 +1329,8 @@ static int zimi_is_chunk_kind(const unsigned char *kind) {
         if ((kind[i] | 32) < 'a' || (kind[i] | 32) > 'z') return 0;
     return 1;
 }
-/* Walks over all chunks. When only the headers are wanted, checksums of pixels are not computed, and what is missing
-   behind the first pixels does not matter. */
+/* Walks over all chunks. When only the headers are wanted, checksums of pixels are not computed, and the file may end
+   anywhere behind the first chunk. */
 static int zimi_png_chunks(zimi_png *p) {
     zimi_job *job = p->job;
     size_t at = 8, size, room;
@@ -1337,7 +1338,7 @@ static int zimi_png_chunks(zimi_png *p) {
     for (;;) {
         const unsigned char *chunk = job->bytes + at;
         int data, last;
-        if (job->size - at < 12) return probe && p->seen_data ? 0 : zimi_fail_at(job, job->size, "the file ends too early (no IEND chunk)");
+        if (job->size - at < 12) return probe && !first ? 0 : zimi_fail_at(job, job->size, "the file ends too early (no IEND chunk)");
         size = zimi_be32(chunk);
         room = job->size - at - 12;
         if (!zimi_is_chunk_kind(chunk + 4)) return zimi_fail_at(job, at + 4, "not the name of a chunk");
@@ -1346,7 +1347,7 @@ static int zimi_png_chunks(zimi_png *p) {
         last = memcmp(chunk + 4, "IEND", 4) == 0;
         if (size > room) {
             if (data && room > 0 && job->opts.salvage) (void)zimi_png_chunk(p, chunk + 4, chunk + 8, zimi_min(size, room + 4), at);
-            return probe && (data || p->seen_data) ? 0 : zimi_fail(job->error, "byte %lu: the file ends in the chunk '%.4s'", (unsigned long)job->size, (const char *)chunk + 4);
+            return probe && !first ? 0 : zimi_fail(job->error, "byte %lu: the file ends in the chunk '%.4s'", (unsigned long)job->size, (const char *)chunk + 4);
         }
         if (!(probe && data) && zimi_crc(p->crc, chunk + 4, size + 4) != zimi_be32(chunk + 8 + size)) {
             if ((chunk[4] & 32) == 0) bad = zimi_fail(job->error, "byte %lu: the checksum of the chunk '%.4s' is wrong", (unsigned long)(at + 8 + size), (const char *)chunk + 4);
@@ -2184,7 +2185,7 @@ static int zimi_scan_data(zimi_jpeg *j) {
     int total = j->scan_components == 1 ? c->blocks_x * c->blocks_y : j->mcus_x * j->mcus_y;
     int step = j->restart > 0 && j->restart < total ? j->restart : total, begin, marker = 0, bad = 0, expected = 0;
     for (begin = 0; begin < total; begin += step, expected = (expected + 1) & 7) {
-        if (begin > 0 && (marker < 0xd0 || marker > 0xd7)) return zimi_fail_at(j->job, j->at, "a restart marker is missing");
+        if (begin > 0 && (marker < 0xd0 || marker > 0xd7)) return zimi_fail_at(j->job, j->at, marker == 0 ? "the file ends too early" : "a restart marker is missing");
         if (begin > 0 && marker != 0xd0 + ((expected + 7) & 7)) {
             int lost = (marker - 0xd0 - expected + 1) & 7; /* runs that are missing */
             bad = zimi_fail_at(j->job, j->at, "a restart marker with a wrong number");
