@@ -1152,6 +1152,17 @@ ZN_API zn_result zn_session_classify_rgb(zn_session *session, const unsigned cha
                                          int *out_best);
 ZN_API zn_result zn_session_classify_box(zn_session *session, const unsigned char *rgb, int width, int height, int x, int y,
                                          int box_w, int box_h, zn_real *prob, int *out_best);
+/* What a session does, step by step (the head is the last one), and how long each takes. */
+typedef struct zn_step_info {
+    const char *kind;               /* "conv", "depthwise", "grouped", "map", "max_pool", "avg_pool", "statistics", "head" */
+    int in, out, kernel, stride, groups, in_size, out_size;
+    int gated, summed, measured;    /* reads through attention's gates; adds a residual; leaves statistics for attention */
+    double macs, bytes;             /* multiply-adds; bytes that must be read and written at least, weights included */
+} zn_step_info;
+ZN_API int zn_session_step_count(const zn_session *session);
+ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info);
+/* Runs one image, x 3 x R x R, on the calling thread alone; seconds: one value for each step. */
+ZN_API zn_result zn_session_time_steps(zn_session *session, const zn_real *x, double *seconds);
 /* Grad-CAM (arXiv 1610.02391) of the last picture or run of one image: how much each place of the last feature map speaks
    for a class, F x F values, negative ones set to 0, not scaled. */
 ZN_API int zn_session_map_size(const zn_session *session); /* F */
@@ -11153,14 +11164,15 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
 #define ZNI_MAX_TILE_BLOCKS 6
 
 /* ---- kernels: one always-inline body each, compiled for several instruction sets and chosen when a session is made ---- */
-typedef struct zni_strip {           /* pixels x (blocks of 8 outputs) of a convolution, or a row of a depthwise one */
-    const zn_real *x, *w, *bias;    /* x: the first pixel's first tap; pixels are ZNI_LANES apart */
-    const zn_real *add;             /* NULL, or what is added, laid out like y */
+typedef struct zni_strip {   /* a row of pixels of a convolution's tile of outputs, or of a depthwise block */
+    const zn_real *x;        /* pixels are ZNI_LANES apart */
+    const zn_real *w, *bias;
+    const zn_real *add;      /* NULL, or what is added, laid out like y */
     zn_real *y;
-    size_t x_plane, x_row, y_plane; /* distances in values */
-    const int *taps;                /* where the taps of a row stand */
-    int kernel, channels, relu;
-    int width;                      /* depthwise: pixels of the row; x may be read for ZNI_MAX_TILE more */
+    size_t y_plane;          /* from a block of y to the next */
+    const int *off;          /* where each tap of each block of inputs stands, from a pixel */
+    int steps, rest, taps;   /* taps of whole blocks of 8 inputs; inputs in one more block, with as many taps */
+    int width, relu;         /* convolution: width is a multiple of the tile's pixels */
 } zni_strip;
 
 typedef enum zni_gate_mode { ZNI_GATE_COPY, ZNI_GATE_SCALE, ZNI_GATE_SIGMOID, ZNI_GATE_AFFINE } zni_gate_mode;
@@ -11179,93 +11191,91 @@ typedef struct zni_infer_kernels {
     void (*statistics)(const zn_real *x, int count, zn_real *mean, zn_real *squares);
 } zni_infer_kernels;
 
-/* pixels x (vectors*lanes) outputs stay in registers while the taps and channels pass:
+/* pixels x (vectors*lanes) outputs stay in registers while taps and channels pass:
 
        acc[p][v] += x[pixel p][channel q] (one value, repeated) * w[tap][q][v] (a vector of outputs)
-*/
-ZNI_INLINE void zni_tile_body(const zni_strip *t, const int pixels, const int vectors, const int lanes, const int fused) {
+
+   One loop over a table of offsets, not three over blocks, rows and columns: between nested loops gcc 12 puts all sums
+   into memory and fetches them back (39 instead of 90 GFLOP/s at 64 channels). */
+ZNI_INLINE void zni_infer_tile(const zni_strip *t, const zn_real *from, const zn_real *add, zn_real *y, const int pixels, const int vectors, const int lanes, const int fused) {
     zn_real acc[ZNI_MAX_TILE][3][16];
     const zn_real *ZNI_RESTRICT w = t->w;
+    const int *ZNI_RESTRICT off = t->off;
     const int row = vectors * lanes;
-    int full = t->channels / ZNI_LANES, rest = t->channels % ZNI_LANES, kernel = t->kernel, b, i, j, q, p, v, l, h;
-    ZNI_UNROLL
-    for (p = 0; p < pixels; ++p)
-        ZNI_UNROLL
-        for (v = 0; v < vectors; ++v)
-            for (l = 0; l < lanes; ++l) acc[p][v][l] = t->bias[v * lanes + l];
-    for (b = 0; b < full; ++b)
-        for (i = 0; i < kernel; ++i)
-            for (j = 0; j < kernel; ++j) {
-                const zn_real *ZNI_RESTRICT x = t->x + (size_t)b * t->x_plane + (size_t)i * t->x_row + t->taps[j];
-                ZNI_UNROLL
-                for (q = 0; q < ZNI_LANES; ++q)
-                    ZNI_UNROLL
-                    for (p = 0; p < pixels; ++p) {
-                        zn_real one = x[p * ZNI_LANES + q];
-                        ZNI_UNROLL
-                        for (v = 0; v < vectors; ++v)
-                            for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[q * row + v * lanes + l], acc[p][v][l]);
-                    }
-                w += ZNI_LANES * row;
+    int steps = t->steps, rest, q, p, v, l, h;
+    ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = t->bias[v * lanes + l];
+    }
+    for (; steps > 0; --steps, w += ZNI_LANES * row) {
+        const zn_real *ZNI_RESTRICT x = from + *off++;
+        ZNI_UNROLL for (q = 0; q < ZNI_LANES; ++q) {
+            ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+                zn_real one = x[p * ZNI_LANES + q];
+                ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[q * row + v * lanes + l], acc[p][v][l]);
             }
-    if (rest > 0)
-        for (i = 0; i < kernel; ++i)
-            for (j = 0; j < kernel; ++j) {
-                const zn_real *ZNI_RESTRICT x = t->x + (size_t)full * t->x_plane + (size_t)i * t->x_row + t->taps[j];
-                for (q = 0; q < rest; ++q, w += row)
-                    ZNI_UNROLL
-                    for (p = 0; p < pixels; ++p) {
-                        zn_real one = x[p * ZNI_LANES + q];
-                        ZNI_UNROLL
-                        for (v = 0; v < vectors; ++v)
-                            for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[v * lanes + l], acc[p][v][l]);
-                    }
+        }
+    }
+    for (rest = t->rest * t->taps, q = 0; rest > 0; --rest, w += row) {
+        const zn_real *ZNI_RESTRICT x = from + *off + q;
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+            zn_real one = x[p * ZNI_LANES];
+            ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[v * lanes + l], acc[p][v][l]);
+        }
+        if (++q < t->rest) continue;
+        q = 0;
+        ++off;
+    }
+    if (add != NULL) {
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+            ZNI_UNROLL for (v = 0; v < vectors; ++v) {
+                ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
+                    const zn_real *a = add + (size_t)(v * lanes + h) / ZNI_LANES * t->y_plane + p * ZNI_LANES;
+                    for (l = 0; l < ZNI_LANES; ++l) acc[p][v][h + l] += a[l];
+                }
             }
-    ZNI_UNROLL
-    for (p = 0; p < pixels; ++p)
-        ZNI_UNROLL
-        for (v = 0; v < vectors; ++v)
-            ZNI_UNROLL
-            for (h = 0; h < lanes / ZNI_LANES; ++h) {
-                size_t at = (size_t)(v * (lanes / ZNI_LANES) + h) * t->y_plane + (size_t)p * ZNI_LANES;
-                const zn_real *a = &acc[p][v][h * ZNI_LANES];
-                zn_real sum[ZNI_LANES];
-                for (l = 0; l < ZNI_LANES; ++l) sum[l] = a[l];
-                if (t->add != NULL)
-                    for (l = 0; l < ZNI_LANES; ++l) sum[l] += t->add[at + (size_t)l];
-                if (t->relu)
-                    for (l = 0; l < ZNI_LANES; ++l) sum[l] = sum[l] > 0 ? sum[l] : 0;
-                for (l = 0; l < ZNI_LANES; ++l) t->y[at + (size_t)l] = sum[l];
+        }
+    }
+    if (t->relu) {
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+            ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = acc[p][v][l] > 0 ? acc[p][v][l] : 0;
+        }
+    }
+    ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) {
+            ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
+                zn_real *to = y + (size_t)(v * lanes + h) / ZNI_LANES * t->y_plane + p * ZNI_LANES;
+                for (l = 0; l < ZNI_LANES; ++l) to[l] = acc[p][v][h + l];
             }
+        }
+    }
+}
+ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int vectors, const int lanes, const int fused) {
+    int x;
+    for (x = 0; x < t->width; x += pixels)
+        zni_infer_tile(t, t->x + x * ZNI_LANES, t->add != NULL ? t->add + x * ZNI_LANES : NULL, t->y + x * ZNI_LANES, pixels, vectors, lanes, fused);
 }
 
 /* pixels of a depthwise row; weights repeated so that a vector of 16 lanes takes two pixels. */
 ZNI_INLINE void zni_depthwise_tile(const zni_strip *t, const zn_real *from, zn_real *y, const int pixels, const int lanes, const int fused) {
-    zn_real acc[ZNI_MAX_TILE * ZNI_LANES / 8][16];
+    zn_real acc[ZNI_MAX_TILE][16];
     const zn_real *ZNI_RESTRICT w = t->w;
+    const int *ZNI_RESTRICT off = t->off;
     const int vectors = pixels * ZNI_LANES / lanes;
-    int i, j, v, l, kernel = t->kernel;
-    ZNI_UNROLL
-    for (v = 0; v < vectors; ++v)
-        for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
-    for (i = 0; i < kernel; ++i)
-        for (j = 0; j < kernel; ++j, w += lanes) {
-            const zn_real *ZNI_RESTRICT x = from + (size_t)i * t->x_row + t->taps[j];
-            ZNI_UNROLL
-            for (v = 0; v < vectors; ++v)
-                for (l = 0; l < lanes; ++l) acc[v][l] = zni_multiply_add(fused, x[v * lanes + l], w[l], acc[v][l]);
-        }
-    ZNI_UNROLL
-    for (v = 0; v < vectors; ++v) {
-        if (t->relu)
-            for (l = 0; l < lanes; ++l) acc[v][l] = acc[v][l] > 0 ? acc[v][l] : 0;
-        for (l = 0; l < lanes; ++l) y[v * lanes + l] = acc[v][l];
+    int v, l, taps;
+    ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
+    for (taps = t->taps; taps > 0; --taps, w += lanes) {
+        const zn_real *ZNI_RESTRICT x = from + *off++;
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = zni_multiply_add(fused, x[v * lanes + l], w[l], acc[v][l]);
     }
+    if (t->relu) {
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = acc[v][l] > 0 ? acc[v][l] : 0;
+    }
+    ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) y[v * lanes + l] = acc[v][l];
 }
 ZNI_INLINE void zni_depthwise_body(const zni_strip *t, const int lanes, const int fused) {
     zn_real rest[ZNI_MAX_TILE * ZNI_LANES];
-    int x = 0, small = t->width % 14 == 0 || t->width > 28 ? 14 : 8;
-    for (; x + 14 <= t->width && small == 14; x += 14) zni_depthwise_tile(t, t->x + x * ZNI_LANES, t->y + x * ZNI_LANES, 14, lanes, fused);
+    int x = 0, wide = t->width % 14 == 0 || t->width > 28;
+    for (; wide && x + 14 <= t->width; x += 14) zni_depthwise_tile(t, t->x + x * ZNI_LANES, t->y + x * ZNI_LANES, 14, lanes, fused);
     for (; x < t->width; x += 8) {
         int left = t->width - x;
         zni_depthwise_tile(t, t->x + x * ZNI_LANES, left >= 8 ? t->y + x * ZNI_LANES : rest, 8, lanes, fused);
@@ -11273,17 +11283,28 @@ ZNI_INLINE void zni_depthwise_body(const zni_strip *t, const int lanes, const in
     }
 }
 
-/* 1/(1 + exp(-z)); exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
+/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
 #ifdef ZENNET_DOUBLE
-ZNI_INLINE zn_real zni_sigmoid_lane(zn_real z) { return 1.0 / (1.0 + exp(-z)); }
+ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES]) {
+    int l;
+    for (l = 0; l < ZNI_LANES; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
+}
 #else
-ZNI_INLINE float zni_sigmoid_lane(float z) {
+ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float x = z < -80.0f ? 80.0f : z > 80.0f ? -80.0f : -z, n = (x * 1.44269504f + magic) - magic, r = (x - n * 0.693359375f) + n * 2.12194440e-4f, e, power;
-    int32_t bits = ((int32_t)n + 127) * (1 << 23);
-    memcpy(&power, &bits, sizeof power);
-    e = 1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040)))))));
-    return 1.0f / (1.0f + e * power);
+    float r[ZNI_LANES], n[ZNI_LANES], power[ZNI_LANES];
+    int32_t bits[ZNI_LANES];
+    int l;
+    for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
+    for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
+    for (l = 0; l < ZNI_LANES; ++l) n[l] = (r[l] * 1.44269504f + magic) - magic;
+    for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
+    memcpy(power, bits, sizeof power);
+    for (l = 0; l < ZNI_LANES; ++l) {
+        float x = (r[l] - n[l] * 0.693359375f) + n[l] * 2.12194440e-4f;
+        float e = 1.0f + x * (1.0f + x * (0.5f + x * (1.0f / 6 + x * (1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720 + x * (1.0f / 5040)))))));
+        z[l] = 1.0f / (1.0f + e * power[l]);
+    }
 }
 #endif
 ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to) {
@@ -11295,8 +11316,12 @@ ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_rea
         for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
             for (l = 0; l < ZNI_LANES; ++l) to[l] = p[l] * from[l];
     else
-        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
-            for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l] * zni_sigmoid_lane(p[l] * from[l] + q[l]);
+        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES) {
+            zn_real z[ZNI_LANES];
+            for (l = 0; l < ZNI_LANES; ++l) z[l] = p[l] * from[l] + q[l];
+            zni_sigmoid_lanes(z);
+            for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l] * z[l];
+        }
 }
 /* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
 ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares) {
@@ -11329,10 +11354,10 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
 
 /* wide, pixels: three tiles of (vectors of `lanes`) x pixels, and one of a single block. */
 #define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3) \
-    target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_tile_body(t, p0, v0, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_tile_body(t, p1, v1, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_tile_body(t, p2, v2, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_tile_body(t, p3, 1, ZNI_LANES, fused); } \
+    target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_infer_tiles(t, p2, v2, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_infer_tiles(t, p3, 1, ZNI_LANES, fused); } \
     target ZNI_VECTORISE static void zni_depthwise_##name(const zni_strip *t) { zni_depthwise_body(t, lanes, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
         zni_copy_body(mode, p, q, from, step, count, to); \
@@ -11401,6 +11426,7 @@ typedef struct zni_step {
     int rows, bands, parts;         /* rows (flat steps: pixels) of a band; parts of the outputs; a task is one of each */
     int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
     size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
+    size_t offsets;                 /* place among the offsets: where the taps of each block of inputs stand, from a pixel */
 } zni_step;
 
 struct zn_session {
@@ -11414,6 +11440,7 @@ struct zn_session {
     zni_gate *gates;
     size_t *buffers;            /* where they begin in an arena */
     zn_real *weights, *arenas, *scratch, *picture;
+    int *offsets;
     size_t arena, scratch_room; /* values: of an arena, of one thread's scratch */
     size_t pooled, gates_at, gate_room; /* places in an arena: the head's pooled features; four rows of gate_room values */
     size_t head;                /* place among the weights */
@@ -11462,7 +11489,7 @@ typedef struct zni_compiler {
     const zn_net *net;
     zn_session s; /* its arrays steps, values, gates grow while compiling */
     zni_buffer *buffers;
-    size_t step_capacity, value_capacity, gate_capacity, buffer_capacity, weights;
+    size_t step_capacity, value_capacity, gate_capacity, buffer_capacity, weights, offsets;
 } zni_compiler;
 
 /* Appends an item of zeros to a growing array; its index, -1 when memory is out. */
@@ -11859,6 +11886,8 @@ static zn_result zni_session_plan(zni_compiler *c) {
         zni_partition(c, st);
         if (s->scratch_room < st->scratch) s->scratch_room = st->scratch;
         st->weights = zni_reserve_weights(c, zni_step_weights(c, st));
+        st->offsets = c->offsets;
+        if (st->kind <= ZNI_S_DEPTHWISE) c->offsets = zni_size_add(c->offsets, zni_size_mul(ZNI_BLOCKS(in->channels / st->groups), (size_t)(st->kernel * st->kernel)));
         if (st->gate < 0) continue;
         s->gates[st->gate].params = zni_reserve_weights(c, zni_gate_params(&s->gates[st->gate], in->channels));
         if (s->gate_room < zni_lanes_of(in)) s->gate_room = zni_lanes_of(in);
@@ -11875,6 +11904,22 @@ static zn_result zni_session_plan(zni_compiler *c) {
     s->gates_at = zni_size_add(s->pooled, zni_line_up(zni_lanes_of(&s->values[s->features])));
     s->arena = zni_line_up(zni_size_add(s->gates_at, 4 * s->gate_room));
     return ZN_OK;
+}
+
+/* What the kernels of a convolution read lies in the arena or, copied, in scratch: from a block to the next, from a row to
+   the next. */
+static size_t zni_row_room(const zn_session *s, const zni_step *st) { return (size_t)(zni_phases(st) * zni_phase_width(st, &s->values[st->out])) * ZNI_LANES; }
+static size_t zni_block_room(const zn_session *s, const zni_step *st) {
+    if (st->flat) return (st->scratch > 0 ? (size_t)st->rows : zni_pixels_of(&s->values[st->in])) * ZNI_LANES;
+    return (size_t)zni_rows_in(st, st->rows) * zni_row_room(s, st);
+}
+static void zni_session_offsets(zn_session *s, const zni_step *st) {
+    int *to = s->offsets + st->offsets, i, j;
+    size_t b;
+    for (b = 0; b < ZNI_BLOCKS(s->values[st->in].channels / st->groups); ++b)
+        for (i = 0; i < st->kernel; ++i)
+            for (j = 0; j < st->kernel; ++j)
+                *to++ = (int)(b * zni_block_room(s, st) + (size_t)i * zni_row_room(s, st)) + (j % st->stride * zni_phase_width(st, &s->values[st->out]) + j / st->stride) * ZNI_LANES;
 }
 
 /* ---- packing weights ---- */
@@ -11974,6 +12019,7 @@ static void zni_session_pack(zn_session *s, const zn_net *net) {
         if (st->kind == ZNI_S_DEPTHWISE) zni_pack_depthwise(s, net, st);
         else if (st->kind <= ZNI_S_GROUPED) zni_pack_conv(s, net, st);
         if (st->kind <= ZNI_S_GROUPED) zni_pack_bias(s, net, st);
+        if (st->kind <= ZNI_S_DEPTHWISE) zni_session_offsets(s, st);
         if (st->gate >= 0) zni_pack_gate(s, net, &s->gates[st->gate], (size_t)s->values[st->in].channels);
     }
     head = zni_pack_copies(net, net->head, 2, s->weights + s->head);
@@ -12013,9 +12059,10 @@ static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block
 }
 static void zni_gather(const zni_frame *r, const zni_step *st, size_t block, size_t count, int row, int rows, zn_real *to) {
     int lines = zni_rows_in(st, rows), line, step = st->kernel == 1 ? st->stride : 1;
-    size_t per_line = (size_t)(zni_phases(st) * zni_phase_width(st, &r->s->values[st->out])) * ZNI_LANES, b;
-    for (b = block; b < block + count; ++b)
-        for (line = 0; line < lines; ++line, to += per_line) zni_gather_line(r, st, b, row * st->stride - st->padding + line * step, to);
+    size_t per_line = zni_row_room(r->s, st), b;
+    for (b = 0; b < count; ++b)
+        for (line = 0; line < lines; ++line)
+            zni_gather_line(r, st, block + b, row * st->stride - st->padding + line * step, to + b * zni_block_room(r->s, st) + (size_t)line * per_line);
 }
 /* The same for pixels in a row. */
 static void zni_gather_flat(const zni_frame *r, const zni_step *st, size_t pixel, int count, zn_real *to) {
@@ -12043,12 +12090,16 @@ static void zni_task_statistics(const zni_frame *r, const zni_feature *v, size_t
         r->s->kernels->statistics(zni_feature_at(r, v) + (b * zni_pixels_of(v) + pixel) * ZNI_LANES, (int)count, to + b * ZNI_LANES, to + lanes + b * ZNI_LANES);
 }
 
-/* The last, incomplete tile of a line: computed whole a little to the left, or beyond the line where scratch has room;
-   `left` pixels of it are kept. */
-static void zni_tile_rest(const zni_tile_kernel *k, const zni_strip *line, int width, int left) {
+/* A row of pixels. The last, incomplete tile is computed whole a little to the left, or beyond the row where scratch has
+   room for it, and what is new of it kept. */
+static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int width) {
     zn_real out[ZNI_MAX_TILE * ZNI_LANES * ZNI_MAX_TILE_BLOCKS];
-    zni_strip t = *line;
-    int start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i;
+    zni_strip t = *row;
+    int left = width % k->pixels, start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i;
+    t.width = width - left;
+    if (t.width > 0) k->run(&t);
+    if (left == 0) return;
+    t.width = k->pixels;
     t.x += start * ZNI_LANES;
     t.y = out;
     t.y_plane = (size_t)k->pixels * ZNI_LANES;
@@ -12056,68 +12107,51 @@ static void zni_tile_rest(const zni_tile_kernel *k, const zni_strip *line, int w
     t.relu = 0;
     k->run(&t);
     for (b = 0; b < k->blocks; ++b) {
-        size_t at = (size_t)b * line->y_plane + (size_t)(start + skip) * ZNI_LANES;
+        size_t at = (size_t)b * row->y_plane + (size_t)(start + skip) * ZNI_LANES;
         const zn_real *from = out + (b * k->pixels + skip) * ZNI_LANES;
         for (i = 0; i < left * ZNI_LANES; ++i) {
-            zn_real v = from[i] + (line->add != NULL ? line->add[at + (size_t)i] : 0);
-            line->y[at + (size_t)i] = line->relu && !(v > 0) ? 0 : v;
+            zn_real v = from[i] + (row->add != NULL ? row->add[at + (size_t)i] : 0);
+            row->y[at + (size_t)i] = row->relu && !(v > 0) ? 0 : v;
         }
     }
 }
-static void zni_conv_line(const zni_tile_kernel *k, const zni_strip *line, int width) {
-    zni_strip t = *line;
-    int x;
-    for (x = 0; x + k->pixels <= width; x += k->pixels) {
-        k->run(&t);
-        t.x += k->pixels * ZNI_LANES;
-        t.y += k->pixels * ZNI_LANES;
-        if (t.add != NULL) t.add += k->pixels * ZNI_LANES;
-    }
-    if (x < width) zni_tile_rest(k, line, width, width - x);
-}
-static void zni_tap_places(const zni_step *st, const zni_feature *out, int taps[ZNI_MAX_KERNEL]) {
-    int j;
-    for (j = 0; j < st->kernel; ++j) taps[j] = (j % st->stride * zni_phase_width(st, out) + j / st->stride) * ZNI_LANES;
+static zni_strip zni_strip_of(const zni_frame *r, const zni_step *st, const zn_real *x) {
+    const zn_session *s = r->s;
+    zni_strip t;
+    memset(&t, 0, sizeof t);
+    t.x = x;
+    t.taps = st->kernel * st->kernel;
+    t.steps = s->values[st->in].channels / ZNI_LANES * t.taps;
+    t.rest = s->values[st->in].channels % ZNI_LANES;
+    t.off = s->offsets + st->offsets;
+    t.relu = st->act == ZNI_ACT_RELU;
+    t.width = s->values[st->out].size;
+    t.y_plane = zni_pixels_of(&s->values[st->out]) * ZNI_LANES;
+    return t;
 }
 static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
-    int band = task / st->parts, part = task % st->parts, row = band * st->rows, total = st->flat ? out->size * out->size : out->size, taps[ZNI_MAX_KERNEL];
+    int band = task / st->parts, part = task % st->parts, row = band * st->rows, total = st->flat ? out->size * out->size : out->size;
     int rows = total - row < st->rows ? total - row : st->rows, lines = st->flat ? 1 : rows, width = st->flat ? rows : out->size, group, line;
-    size_t blocks = ZNI_BLOCKS(out->channels), plane = zni_pixels_of(out) * ZNI_LANES, pixel = (size_t)row * (st->flat ? 1 : (size_t)out->size), block = 0, first = 0;
+    size_t blocks = ZNI_BLOCKS(out->channels), pixel = (size_t)row * (st->flat ? 1 : (size_t)out->size), block = 0, first = 0;
     int groups = zni_group_count(s->kernels, blocks), group0 = groups * part / st->parts, group1 = groups * (part + 1) / st->parts;
-    zni_strip t;
-    memset(&t, 0, sizeof t);
-    t.x = scratch;
-    t.kernel = st->kernel;
-    t.channels = in->channels;
-    t.relu = st->act == ZNI_ACT_RELU;
-    t.taps = taps;
-    t.y_plane = plane;
-    zni_tap_places(st, out, taps);
-    if (!st->flat) {
-        t.x_row = (size_t)(zni_phases(st) * zni_phase_width(st, out)) * ZNI_LANES;
-        t.x_plane = t.x_row * (size_t)zni_rows_in(st, rows);
-        zni_gather(r, st, 0, ZNI_BLOCKS(in->channels), row, rows, scratch);
-    } else if (st->scratch > 0) {
-        t.x_plane = (size_t)st->rows * ZNI_LANES;
-        zni_gather_flat(r, st, pixel, rows, scratch);
-    } else {
-        t.x_plane = zni_pixels_of(in) * ZNI_LANES;
-        t.x = zni_feature_at(r, in) + pixel * ZNI_LANES;
-    }
+    zni_strip all = zni_strip_of(r, st, scratch);
+    if (!st->flat) zni_gather(r, st, 0, ZNI_BLOCKS(in->channels), row, rows, scratch);
+    else if (st->scratch > 0) zni_gather_flat(r, st, pixel, rows, scratch);
+    else all.x = zni_feature_at(r, in) + pixel * ZNI_LANES;
     for (group = 0; group < group1; ++group) {
         const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - block);
-        zni_strip l = t;
+        zni_strip t = all;
         if (group == group0) first = block;
-        l.bias = s->weights + st->weights + block * ZNI_LANES;
-        l.w = s->weights + st->weights + (blocks + block * (size_t)(in->channels * st->kernel * st->kernel)) * ZNI_LANES;
+        t.bias = s->weights + st->weights + block * ZNI_LANES;
+        t.w = s->weights + st->weights + (blocks + block * (size_t)in->channels * (size_t)all.taps) * ZNI_LANES;
         for (line = 0; line < lines && group >= group0; ++line) {
-            size_t at = block * plane + (pixel + (size_t)(line * width)) * ZNI_LANES;
-            l.x = t.x + (size_t)(line * zni_row_step(st)) * t.x_row;
-            l.y = zni_feature_at(r, out) + at;
-            l.add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
-            zni_conv_line(k, &l, width);
+            size_t at = block * all.y_plane + (pixel + (size_t)(line * width)) * ZNI_LANES;
+            t.x = all.x + (size_t)(line * zni_row_step(st)) * zni_row_room(s, st);
+            t.y = zni_feature_at(r, out) + at;
+            t.add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
+            zni_conv_row(k, &t, width);
         }
         block += (size_t)k->blocks;
     }
@@ -12126,25 +12160,18 @@ static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_r
 static void zni_depthwise_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
     const zn_session *s = r->s;
     const zni_feature *out = &s->values[st->out];
-    int band = task / st->parts, row = band * st->rows, rows = out->size - row < st->rows ? out->size - row : st->rows, line, taps[ZNI_MAX_KERNEL];
-    size_t block = (size_t)(task % st->parts), blocks = ZNI_BLOCKS(out->channels);
-    zni_strip t;
-    memset(&t, 0, sizeof t);
+    int band = task / st->parts, row = band * st->rows, rows = out->size - row < st->rows ? out->size - row : st->rows, line;
+    size_t block = (size_t)(task % st->parts), pixel = (size_t)row * (size_t)out->size;
+    zni_strip t = zni_strip_of(r, st, scratch);
     zni_gather(r, st, block, 1, row, rows, scratch);
-    zni_tap_places(st, out, taps);
-    t.taps = taps;
-    t.kernel = st->kernel;
-    t.relu = st->act == ZNI_ACT_RELU;
-    t.width = out->size;
-    t.x_row = (size_t)(zni_phases(st) * zni_phase_width(st, out)) * ZNI_LANES;
     t.bias = s->weights + st->weights + block * ZNI_LANES;
-    t.w = s->weights + st->weights + blocks * ZNI_LANES + block * (size_t)(st->kernel * st->kernel * s->kernels->depthwise_lanes);
-    for (line = 0; line < rows; ++line) {
-        t.x = scratch + (size_t)(line * zni_row_step(st)) * t.x_row;
-        t.y = zni_feature_at(r, out) + (block * zni_pixels_of(out) + (size_t)(row + line) * (size_t)out->size) * ZNI_LANES;
+    t.w = s->weights + st->weights + zni_lanes_of(out) + block * (size_t)(t.taps * s->kernels->depthwise_lanes);
+    t.y = zni_feature_at(r, out) + block * t.y_plane + pixel * ZNI_LANES;
+    for (line = 0; line < rows; ++line, t.y += out->size * ZNI_LANES) {
         s->kernels->depthwise(&t);
+        t.x += (size_t)zni_row_step(st) * zni_row_room(s, st);
     }
-    zni_task_statistics(r, out, block, 1, band, (size_t)row * (size_t)out->size, (size_t)rows * (size_t)out->size);
+    zni_task_statistics(r, out, block, 1, band, pixel, (size_t)rows * (size_t)out->size);
 }
 
 /* ---- running: what is rare, plainly, one block of lanes per task ---- */
@@ -12174,6 +12201,7 @@ static void zni_grouped_task(const zni_frame *r, const zni_step *st, int task) {
             }
     }
 }
+ZNI_INLINE double zni_sigmoid_exact(double z) { return 1.0 / (1.0 + exp(-z)); }
 /* y[channel] = act(gate(x[channel]) + add[channel]), channels put where they belong. */
 static void zni_map_task(const zni_frame *r, const zni_step *st, int task) {
     const zn_session *s = r->s;
@@ -12190,11 +12218,11 @@ static void zni_map_task(const zni_frame *r, const zni_step *st, int task) {
         for (i = 0; i < pixels; ++i, x += step) {
             zn_real v = *x;
             if (mode == ZNI_GATE_SCALE) v *= p;
-            else if (mode == ZNI_GATE_SIGMOID) v *= zni_sigmoid_lane(p * v + q);
+            else if (mode == ZNI_GATE_SIGMOID) v *= (zn_real)zni_sigmoid_exact((double)(p * v + q));
             else if (mode == ZNI_GATE_AFFINE) v = p * v + q;
             if (add != NULL) v += add[i * ZNI_LANES];
             if (st->act == ZNI_ACT_RELU) v = v > 0 ? v : 0;
-            else if (st->act == ZNI_ACT_SWISH) v *= zni_sigmoid_lane(v);
+            else if (st->act == ZNI_ACT_SWISH) v *= (zn_real)zni_sigmoid_exact((double)v);
             y[i * ZNI_LANES] = v;
         }
     }
@@ -12245,7 +12273,6 @@ static void zni_step_task(const zni_frame *r, const zni_step *st, int task, zn_r
 }
 
 /* ---- running: gates and the head ---- */
-ZNI_INLINE double zni_sigmoid_exact(double z) { return 1.0 / (1.0 + exp(-z)); }
 /* Mean (and variance, unless NULL) of what stands at a place of a value, from its bands in their order. */
 static double zni_merge(const zni_frame *r, const zni_feature *v, int place, double *variance) {
     const zn_real *bands = r->arena + r->s->buffers[v->statistics] + place;
@@ -12339,13 +12366,14 @@ static void zni_head(const zni_frame *r, zn_real *logits) {
 /* ---- running: images and threads ---- */
 #define ZNI_PARALLEL_MACS 1e6 /* an image with less is not worth waking threads for */
 
+static void zni_run_step(const zni_frame *r, const zni_step *st, zn_real *scratch) {
+    int task;
+    if (st->gate >= 0) zni_prepare(r, st);
+    for (task = 0; task < st->bands * st->parts; ++task) zni_step_task(r, st, task, scratch);
+}
 static void zni_run_alone(const zni_frame *r, zn_real *scratch, zn_real *logits) {
-    int i, task;
-    for (i = 0; i < r->s->step_count; ++i) {
-        const zni_step *st = &r->s->steps[i];
-        if (st->gate >= 0) zni_prepare(r, st);
-        for (task = 0; task < st->bands * st->parts; ++task) zni_step_task(r, st, task, scratch);
-    }
+    int i;
+    for (i = 0; i < r->s->step_count; ++i) zni_run_step(r, &r->s->steps[i], scratch);
     zni_head(r, logits);
 }
 /* The same by all threads of a team, which call it together. */
@@ -12419,6 +12447,60 @@ ZN_API zn_result zn_session_classify_box(zn_session *s, const unsigned char *rgb
 }
 ZN_API zn_result zn_session_classify_rgb(zn_session *s, const unsigned char *rgb, int width, int height, zn_real *prob, int *out_best) {
     return zn_session_classify_box(s, rgb, width, height, 0, 0, width, height, prob, out_best);
+}
+ZN_API int zn_session_step_count(const zn_session *s) { return s != NULL ? s->step_count + 1 : 0; }
+ZN_API zn_result zn_session_step_info(const zn_session *s, int index, zn_step_info *info) {
+    static const char *const kinds[] = {"conv", "depthwise", "grouped", "map", "max_pool", "avg_pool", "statistics"};
+    const zni_feature *in, *out;
+    const zni_step *st;
+    double values;
+    if (s == NULL || info == NULL || index < 0 || index > s->step_count) return ZN_ERROR_ARGUMENT;
+    memset(info, 0, sizeof *info);
+    if (index == s->step_count) {
+        info->kind = "head";
+        info->in = s->values[s->features].channels;
+        info->out = s->classes;
+        info->macs = (double)info->in * info->out;
+        info->bytes = (double)sizeof(zn_real) * info->macs;
+        return ZN_OK;
+    }
+    st = &s->steps[index];
+    in = &s->values[st->in];
+    out = &s->values[st->out];
+    info->kind = kinds[st->kind];
+    info->in = in->channels;
+    info->out = out->channels;
+    info->kernel = st->kernel;
+    info->stride = st->stride;
+    info->groups = st->groups;
+    info->in_size = in->size;
+    info->out_size = out->size;
+    info->gated = st->gate >= 0;
+    info->summed = st->add >= 0;
+    info->measured = out->statistics >= 0;
+    if (st->kind <= ZNI_S_GROUPED) info->macs = (double)in->channels / st->groups * out->channels * st->kernel * st->kernel * (double)zni_pixels_of(out);
+    values = (double)(zni_pixels_of(in) * (size_t)in->channels) + (st->kind == ZNI_S_STATISTICS ? 0 : (st->add >= 0 ? 2.0 : 1.0) * (double)(zni_pixels_of(out) * (size_t)out->channels));
+    if (st->kind <= ZNI_S_GROUPED) values += (double)in->channels / st->groups * out->channels * st->kernel * st->kernel;
+    info->bytes = values * (double)sizeof(zn_real);
+    return ZN_OK;
+}
+ZN_API zn_result zn_session_time_steps(zn_session *s, const zn_real *x, double *seconds) {
+    zn_real logits[ZN_MAX_CLASSES];
+    zni_frame r;
+    double begin, end;
+    int i;
+    if (s == NULL || x == NULL || seconds == NULL) return ZN_ERROR_ARGUMENT;
+    r.s = s;
+    r.x = x;
+    r.arena = s->arenas;
+    begin = zni_seconds();
+    for (i = 0; i <= s->step_count; ++i, begin = end) {
+        if (i < s->step_count) zni_run_step(&r, &s->steps[i], s->scratch);
+        else zni_head(&r, logits);
+        end = zni_seconds();
+        seconds[i] = end - begin;
+    }
+    return ZN_OK;
 }
 ZN_API int zn_session_map_size(const zn_session *s) { return s != NULL ? s->values[s->features].size : 0; }
 /* The head is nearly linear, so the gradient of a logit is written down: d logit/d feature = d logit/d pooled / pixels. */
@@ -12519,6 +12601,7 @@ static size_t zni_session_layout(zni_compiler *c, unsigned char *memory, zn_sess
     made.values = (zni_feature *)zni_carve(&m, (size_t)s->value_count * sizeof *s->values);
     made.gates = (zni_gate *)zni_carve(&m, (size_t)s->gate_count * sizeof *s->gates);
     made.buffers = (size_t *)zni_carve(&m, (size_t)s->buffer_count * sizeof *s->buffers);
+    made.offsets = (int *)zni_carve(&m, zni_size_mul(c->offsets, sizeof(int)));
     made.weights = (zn_real *)zni_carve(&m, zni_size_mul(c->weights, sizeof(zn_real)));
     made.arenas = (zn_real *)zni_carve(&m, arenas > picture ? arenas : picture);
     made.scratch = (zn_real *)zni_carve(&m, zni_size_mul(zni_size_mul(s->scratch_room, (size_t)s->threads), sizeof(zn_real)));
