@@ -1931,7 +1931,7 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #elif defined(__GNUC__)
 #define ZNI_UNROLL _Pragma("GCC unroll 16")
 /* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
-#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic", "no-var-tracking-assignments")))
+#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic", "no-tree-loop-distribute-patterns", "no-var-tracking-assignments")))
 #else
 #define ZNI_UNROLL
 #define ZNI_VECTORISE
@@ -11161,6 +11161,7 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
 #define ZNI_LANES 8
 #define ZNI_BLOCKS(channels) (((size_t)(channels) + ZNI_LANES - 1) / ZNI_LANES)
 #define ZNI_MAX_TILE 16 /* pixels */
+#define ZNI_MAX_RUN 3   /* taps */
 #define ZNI_MAX_TILE_BLOCKS 6
 
 /* ---- kernels: one always-inline body each, compiled for several instruction sets and chosen when a session is made ---- */
@@ -11170,8 +11171,9 @@ typedef struct zni_strip {   /* a row of pixels of a convolution's tile of outpu
     const zn_real *add;      /* NULL, or what is added, laid out like y */
     zn_real *y;
     size_t y_plane;          /* from a block of y to the next */
-    const int *off;          /* where each tap of each block of inputs stands, from a pixel */
+    const int *off;          /* where each tap of each block of inputs stands, from a pixel; narrow tiles: each run */
     int steps, rest, taps;   /* taps of whole blocks of 8 inputs; inputs in one more block, with as many taps */
+    const int *runs;         /* narrow tiles: how many runs of 1, 2 and 3 taps there are */
     int width, relu;         /* convolution: width is a multiple of the tile's pixels */
 } zni_strip;
 
@@ -11255,6 +11257,40 @@ ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int 
         zni_infer_tile(t, t->x + x * ZNI_LANES, t->add != NULL ? t->add + x * ZNI_LANES : NULL, t->y + x * ZNI_LANES, pixels, vectors, lanes, fused);
 }
 
+/* A single block of outputs would wait for its loads, one for each product. So a value that is fetched serves a run of up
+   to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (85 to 99 GFLOP/s). */
+ZNI_INLINE const zn_real *zni_narrow_runs(zn_real acc[ZNI_MAX_TILE][ZNI_LANES], const int *ZNI_RESTRICT off, int count, const zn_real *from, const zn_real *ZNI_RESTRICT w, const int pixels, const int taps, const int fused) {
+    int m, j, l;
+    for (; count > 0; --count, w += taps * ZNI_LANES) {
+        const zn_real *ZNI_RESTRICT x = from + *off++;
+        ZNI_UNROLL for (m = 0; m < pixels + taps - 1; ++m) {
+            zn_real one = x[m * ZNI_LANES];
+            ZNI_UNROLL for (j = 0; j < taps; ++j)
+                if (m >= j && m - j < pixels)
+                    for (l = 0; l < ZNI_LANES; ++l) acc[m - j][l] = zni_multiply_add(fused, one, w[j * ZNI_LANES + l], acc[m - j][l]);
+        }
+    }
+    return w;
+}
+ZNI_INLINE void zni_narrow_tiles(const zni_strip *t, const int pixels, const int fused) {
+    zn_real acc[ZNI_MAX_TILE][ZNI_LANES];
+    int x, p, l;
+    for (x = 0; x < t->width * ZNI_LANES; x += pixels * ZNI_LANES) {
+        const zn_real *w = t->w;
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] = t->bias[l];
+        w = zni_narrow_runs(acc, t->off, t->runs[2], t->x + x, w, pixels, 3, fused);
+        w = zni_narrow_runs(acc, t->off + t->runs[2], t->runs[1], t->x + x, w, pixels, 2, fused);
+        w = zni_narrow_runs(acc, t->off + t->runs[2] + t->runs[1], t->runs[0], t->x + x, w, pixels, 1, fused);
+        if (t->add != NULL) {
+            ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] += t->add[x + p * ZNI_LANES + l];
+        }
+        if (t->relu) {
+            ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] = acc[p][l] > 0 ? acc[p][l] : 0;
+        }
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) t->y[x + p * ZNI_LANES + l] = acc[p][l];
+    }
+}
+
 /* pixels of a depthwise row; weights repeated so that a vector of 16 lanes takes two pixels. */
 ZNI_INLINE void zni_depthwise_tile(const zni_strip *t, const zn_real *from, zn_real *y, const int pixels, const int lanes, const int fused) {
     zn_real acc[ZNI_MAX_TILE][16];
@@ -11309,7 +11345,8 @@ ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
 #endif
 ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to) {
     int i, l;
-    if (mode == ZNI_GATE_COPY)
+    if (mode == ZNI_GATE_COPY && step == ZNI_LANES) memcpy(to, from, (size_t)count * ZNI_LANES * sizeof(zn_real));
+    else if (mode == ZNI_GATE_COPY)
         for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
             for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l];
     else if (mode == ZNI_GATE_SCALE)
@@ -11357,7 +11394,7 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_infer_tiles(t, p2, v2, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_infer_tiles(t, p3, 1, ZNI_LANES, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_narrow_tiles(t, p3, fused); } \
     target ZNI_VECTORISE static void zni_depthwise_##name(const zni_strip *t) { zni_depthwise_body(t, lanes, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
         zni_copy_body(mode, p, q, from, step, count, to); \
@@ -11426,7 +11463,8 @@ typedef struct zni_step {
     int rows, bands, parts;         /* rows (flat steps: pixels) of a band; parts of the outputs; a task is one of each */
     int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
     size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
-    size_t offsets;                 /* place among the offsets: where the taps of each block of inputs stand, from a pixel */
+    size_t offsets;                 /* place among the offsets: taps of every block of inputs, behind them the runs of taps */
+    int runs[ZNI_MAX_RUN];          /* how many of 1, 2, 3 taps */
 } zni_step;
 
 struct zn_session {
@@ -11877,6 +11915,34 @@ static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     return zni_size_add(outs, zni_size_mul(zni_size_mul(outs, (size_t)(in->channels / st->groups)), taps));
 }
 
+/* The runs of a kernel's row: taps j, j + stride, ... read neighbouring places; no single tap is left over where that can
+   be avoided (7 = 3 + 2 + 2). How many, their first taps and lengths. */
+static int zni_row_runs(const zni_step *st, int first[ZNI_MAX_KERNEL], int length[ZNI_MAX_KERNEL]) {
+    int count = 0, phase, j, left;
+    for (phase = 0; phase < zni_phases(st); ++phase) {
+        left = (st->kernel - phase + st->stride - 1) / st->stride;
+        for (j = phase; left > 0; left -= length[count], j += length[count] * st->stride, ++count) {
+            first[count] = j;
+            length[count] = left == 4 ? 2 : left > ZNI_MAX_RUN ? ZNI_MAX_RUN : left;
+        }
+    }
+    return count;
+}
+static int zni_uses_narrow(const zni_infer_kernels *k, size_t blocks) {
+    const zni_tile_kernel *tile = NULL;
+    for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
+    return tile == &k->tiles[3];
+}
+/* Offsets of a step's taps and, if narrow tiles take part, runs; counts the runs by length. */
+static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
+    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count, r;
+    size_t inputs = (size_t)(c->s.values[st->in].channels / st->groups), taps = zni_size_mul(ZNI_BLOCKS(inputs), (size_t)(st->kernel * st->kernel));
+    if (st->kind != ZNI_S_CONV || !zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
+    count = zni_row_runs(st, first, length);
+    for (r = 0; r < count; ++r) st->runs[length[r] - 1] += (int)inputs * st->kernel;
+    return zni_size_add(taps, zni_size_mul(inputs, (size_t)(st->kernel * count)));
+}
+
 static zn_result zni_session_plan(zni_compiler *c) {
     zn_session *s = &c->s;
     int i;
@@ -11887,7 +11953,7 @@ static zn_result zni_session_plan(zni_compiler *c) {
         if (s->scratch_room < st->scratch) s->scratch_room = st->scratch;
         st->weights = zni_reserve_weights(c, zni_step_weights(c, st));
         st->offsets = c->offsets;
-        if (st->kind <= ZNI_S_DEPTHWISE) c->offsets = zni_size_add(c->offsets, zni_size_mul(ZNI_BLOCKS(in->channels / st->groups), (size_t)(st->kernel * st->kernel)));
+        if (st->kind <= ZNI_S_DEPTHWISE) c->offsets = zni_size_add(c->offsets, zni_step_offsets(c, st));
         if (st->gate < 0) continue;
         s->gates[st->gate].params = zni_reserve_weights(c, zni_gate_params(&s->gates[st->gate], in->channels));
         if (s->gate_room < zni_lanes_of(in)) s->gate_room = zni_lanes_of(in);
@@ -11913,15 +11979,16 @@ static size_t zni_block_room(const zn_session *s, const zni_step *st) {
     if (st->flat) return (st->scratch > 0 ? (size_t)st->rows : zni_pixels_of(&s->values[st->in])) * ZNI_LANES;
     return (size_t)zni_rows_in(st, st->rows) * zni_row_room(s, st);
 }
+static int zni_tap_place(const zn_session *s, const zni_step *st, int i, int j) {
+    return (int)((size_t)i * zni_row_room(s, st)) + (j % st->stride * zni_phase_width(st, &s->values[st->out]) + j / st->stride) * ZNI_LANES;
+}
 static void zni_session_offsets(zn_session *s, const zni_step *st) {
     int *to = s->offsets + st->offsets, i, j;
     size_t b;
     for (b = 0; b < ZNI_BLOCKS(s->values[st->in].channels / st->groups); ++b)
         for (i = 0; i < st->kernel; ++i)
-            for (j = 0; j < st->kernel; ++j)
-                *to++ = (int)(b * zni_block_room(s, st) + (size_t)i * zni_row_room(s, st)) + (j % st->stride * zni_phase_width(st, &s->values[st->out]) + j / st->stride) * ZNI_LANES;
+            for (j = 0; j < st->kernel; ++j) *to++ = (int)(b * zni_block_room(s, st)) + zni_tap_place(s, st, i, j);
 }
-
 /* ---- packing weights ---- */
 static const zn_real *zni_net_values(const zn_net *net, int tensor) { return net->tensors[tensor]->data; }
 /* What a batch norm after a convolution does to it: weights times scale, scale * bias + shift. */
@@ -11932,38 +11999,60 @@ static void zni_fold_bn(const zn_net *net, int bn, int channel, double *scale, d
     *scale = (double)zni_net_values(net, bn)[channel] / sqrt((double)zni_net_values(net, bn + 3)[channel] + net->opts.bn_eps);
     *shift = (double)zni_net_values(net, bn + 1)[channel] - *scale * (double)zni_net_values(net, bn + 2)[channel];
 }
-/* Weights in the order in which tiles read them: [tile of outputs][block of 8 inputs][tap][input][output]. */
+static zn_real zni_folded(const zn_net *net, const zni_step *st, int o, size_t at) {
+    double scale, shift;
+    if (o < 0) return 0;
+    zni_fold_bn(net, st->bn, o, &scale, &shift);
+    return (zn_real)(scale * (double)zni_net_values(net, st->tensor)[at]);
+}
+/* Weights in the order in which narrow tiles read them: runs of 3 taps, of 2, of 1, each [input][row][run][tap][output];
+   off receives where each run stands. */
+static void zni_pack_narrow(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
+    const zni_feature *in = &s->values[st->in];
+    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st, first, length), wanted, c, i, r, j, l;
+    for (wanted = ZNI_MAX_RUN; wanted > 0; --wanted)
+        for (c = 0; c < in->channels; ++c)
+            for (i = 0; i < st->kernel; ++i)
+                for (r = 0; r < count; ++r) {
+                    if (length[r] != wanted) continue;
+                    *off++ = (int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES;
+                    for (j = 0; j < wanted; ++j)
+                        for (l = 0; l < ZNI_LANES; ++l) {
+                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l);
+                            size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)in->channels + (size_t)zni_reads(in, st->shuffled, c);
+                            *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)(first[r] + j * st->stride));
+                        }
+                }
+}
+/* The same for other tiles: [tile of outputs][block of 8 inputs][tap][input][output]. */
 static void zni_pack_conv(zn_session *s, const zn_net *net, const zni_step *st) {
     const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
-    const zn_real *from = zni_net_values(net, st->tensor);
     size_t taps = (size_t)(st->kernel * st->kernel), per = (size_t)(in->channels / st->groups), blocks = ZNI_BLOCKS(out->channels), b, wide, tap, q, i, l;
-    zn_real *to = s->weights + st->weights + blocks * ZNI_LANES;
     for (b = 0; b < blocks; b += wide) {
-        wide = st->kind == ZNI_S_CONV ? (size_t)zni_tile_for(s->kernels, blocks - b)->blocks : 1;
-        for (i = 0; i < per; i += ZNI_LANES)
-            for (tap = 0; tap < taps; ++tap)
-                for (q = i; q < per && q < i + ZNI_LANES; ++q)
-                    for (l = 0; l < wide * ZNI_LANES; ++l) {
-                        int o = zni_holds(out, (int)(b * ZNI_LANES + l));
-                        size_t c = st->kind == ZNI_S_CONV ? (size_t)zni_reads(in, st->shuffled, (int)q) : q;
-                        double scale, shift;
-                        if (o >= 0) zni_fold_bn(net, st->bn, o, &scale, &shift);
-                        *to++ = o < 0 ? 0 : (zn_real)(scale * (double)from[((size_t)o * per + c) * taps + tap]);
-                    }
+        const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - b);
+        zn_real *to = s->weights + st->weights + (blocks + b * per * taps) * ZNI_LANES;
+        wide = st->kind == ZNI_S_CONV ? (size_t)k->blocks : 1;
+        if (st->kind == ZNI_S_CONV && k == &s->kernels->tiles[3]) zni_pack_narrow(s, net, st, b, to, s->offsets + st->offsets + ZNI_BLOCKS(per) * taps);
+        else
+            for (i = 0; i < per; i += ZNI_LANES)
+                for (tap = 0; tap < taps; ++tap)
+                    for (q = i; q < per && q < i + ZNI_LANES; ++q)
+                        for (l = 0; l < wide * ZNI_LANES; ++l) {
+                            int o = zni_holds(out, (int)(b * ZNI_LANES + l));
+                            size_t c = st->kind == ZNI_S_CONV ? (size_t)zni_reads(in, st->shuffled, (int)q) : q;
+                            *to++ = zni_folded(net, st, o, ((size_t)(o < 0 ? 0 : o) * per + c) * taps + tap);
+                        }
     }
 }
 static void zni_pack_depthwise(zn_session *s, const zn_net *net, const zni_step *st) {
     const zni_feature *out = &s->values[st->out];
-    const zn_real *from = zni_net_values(net, st->tensor);
     size_t taps = (size_t)(st->kernel * st->kernel), blocks = ZNI_BLOCKS(out->channels), lanes = (size_t)s->kernels->depthwise_lanes, b, tap, l;
     zn_real *to = s->weights + st->weights + blocks * ZNI_LANES;
     for (b = 0; b < blocks; ++b)
         for (tap = 0; tap < taps; ++tap)
             for (l = 0; l < lanes; ++l) {
                 int o = zni_holds(out, (int)(b * ZNI_LANES + l % ZNI_LANES));
-                double scale, shift;
-                if (o >= 0) zni_fold_bn(net, st->bn, o, &scale, &shift);
-                *to++ = o < 0 ? 0 : (zn_real)(scale * (double)from[(size_t)o * taps + tap]);
+                *to++ = zni_folded(net, st, o, (size_t)(o < 0 ? 0 : o) * taps + tap);
             }
 }
 static void zni_pack_bias(zn_session *s, const zn_net *net, const zni_step *st) {
@@ -12124,6 +12213,7 @@ static zni_strip zni_strip_of(const zni_frame *r, const zni_step *st, const zn_r
     t.steps = s->values[st->in].channels / ZNI_LANES * t.taps;
     t.rest = s->values[st->in].channels % ZNI_LANES;
     t.off = s->offsets + st->offsets;
+    t.runs = st->runs;
     t.relu = st->act == ZNI_ACT_RELU;
     t.width = s->values[st->out].size;
     t.y_plane = zni_pixels_of(&s->values[st->out]) * ZNI_LANES;
@@ -12144,6 +12234,7 @@ static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_r
         const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - block);
         zni_strip t = all;
         if (group == group0) first = block;
+        if (k == &s->kernels->tiles[3]) t.off += ZNI_BLOCKS(in->channels) * (size_t)all.taps; /* where the runs are */
         t.bias = s->weights + st->weights + block * ZNI_LANES;
         t.w = s->weights + st->weights + (blocks + block * (size_t)in->channels * (size_t)all.taps) * ZNI_LANES;
         for (line = 0; line < lines && group >= group0; ++line) {
