@@ -355,9 +355,9 @@ static void case_scores(zn_ctx *ctx, const golden_case *c, golden_errors *e) {
     s.targets = c->target;
     s.params = c->params;
     for (i = 0; i < c->f.lines; ++i) {
-        const char *word = line_word(&c->f, i, 0);
-        int kind = golden_score_kind(word);
-        if (kind >= 0) golden_error(e, word, golden_score_error(ctx, &s, kind, line_number(&c->f, i, 1)), golden_score_tolerance(kind, &s), word);
+        int kind = golden_score_kind(line_word(&c->f, i, 0));
+        if (kind < 0) continue;
+        golden_error(e, golden_score_words[kind], golden_score_error(ctx, &s, kind, line_number(&c->f, i, 1)), golden_score_tolerance(kind, &s), golden_score_words[kind]);
     }
     if (zn_error_code(ctx) != ZN_OK) golden_fail(e, "%s", zn_error_text(ctx));
 }

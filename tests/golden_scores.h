@@ -15,12 +15,12 @@ typedef struct golden_score_case {
     double params;      /* of the case's network: decides what the float build is held to */
 } golden_score_case;
 
-/* Kind of a line by its first word, -1 for words that are no score. */
-static int golden_score_kind(const char *word) {
-    static const char *const words[] = {"zen_published", "zen_paper", "proxy_gradnorm", "proxy_synflow", "proxy_naswot", "proxy_tenas"};
+/* The first words of the lines, by kind. */
+static const char *const golden_score_words[] = {"zen_published", "zen_paper", "proxy_gradnorm", "proxy_synflow", "proxy_naswot", "proxy_tenas"};
+static int golden_score_kind(const char *word) { /* -1 for words that are no score */
     int i;
     for (i = 0; i < 6; ++i)
-        if (strcmp(words[i], word) == 0) return i;
+        if (strcmp(golden_score_words[i], word) == 0) return i;
     return -1;
 }
 /* Relative error that the line may have in this build; -1: it is shown, but not held to anything. */
