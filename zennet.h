@@ -1171,6 +1171,12 @@ ZN_API zn_result zn_session_grad_cam(const zn_session *session, int class_index,
 /* ==================================================================================================================
    API-ONNX  export to ONNX
    ================================================================================================================== */
+/* Writes the network in evaluation mode as an ONNX file: opset 13, float32, input "input" batch x 3 x resolution x
+   resolution (normalised as zn_net_get_input says), output "logits" batch x classes. batch 0: any batch. Weights keep
+   their published names. How pictures become inputs, and the names of the classes, stand in its metadata. Equal
+   networks give equal bytes; the file is replaced atomically. Errors: a batch above 65536, a resolution that leaves
+   nothing of a map (ZN_ERROR_STRUCTURE), more than the 2 GiB that the format holds (ZN_ERROR_UNSUPPORTED), the file. */
+ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int resolution, int batch);
 
 /* ==================================================================================================================
    API-REPORT  what people look at: report.html, curves, confusion matrix
@@ -12756,7 +12762,414 @@ ZN_API int zn_session_classes(const zn_session *s) { return s != NULL ? s->class
 
 /* ==================================================================================================================
    IMPL-ONNX  export
+   ------------------------------------------------------------------------------------------------------------------
+   The plan is walked as forward walks it, and every operation becomes one node or a few. Values are numbered, so a
+   walk passes ints where forward passes tensors. An ONNX file is one protocol-buffers message: fields in any order, each
+   a varint key (number * 8 + wire type) and a payload; a message within a message is written in place and gets its
+   length in front when it ends. Sources: onnx.proto of IR version 7; the operators of opset 13.
    ================================================================================================================== */
+enum { ZNI_ONNX_FLOAT = 1, ZNI_ONNX_INT64 = 7 }; /* TensorProto.DataType */
+
+typedef struct zni_onnx {
+    const zn_net *net;
+    zni_text out;
+    char module[ZNI_NAME_SIZE]; /* of the layer at work: nodes are called after it */
+    int values;                 /* so far; value i is called "v<i>", 0 is "input" */
+    int size;                   /* height and width of the map at this place */
+    size_t node;                /* where the open node began */
+} zni_onnx;
+
+/* ---- protocol buffers ---- */
+static int zni_onnx_varint_bytes(uint64_t value, unsigned char bytes[10]) { /* returns how many */
+    int n = 0;
+    for (; value > 127; value >>= 7) bytes[n++] = (unsigned char)(128u | (value & 127u));
+    bytes[n++] = (unsigned char)value;
+    return n;
+}
+static void zni_onnx_append(zni_onnx *o, const unsigned char *bytes, int size) {
+    union { const unsigned char *in; const char *out; } p;
+    p.in = bytes;
+    zni_text_append(&o->out, p.out, (size_t)size);
+}
+static void zni_onnx_varint(zni_onnx *o, uint64_t value) {
+    unsigned char bytes[10];
+    zni_onnx_append(o, bytes, zni_onnx_varint_bytes(value, bytes));
+}
+static void zni_onnx_int(zni_onnx *o, unsigned field, int64_t value) {
+    zni_onnx_varint(o, field * 8);
+    zni_onnx_varint(o, (uint64_t)value);
+}
+static void zni_onnx_string(zni_onnx *o, unsigned field, const char *text) {
+    zni_onnx_varint(o, field * 8 + 2);
+    zni_onnx_varint(o, strlen(text));
+    zni_text_append(&o->out, text, strlen(text));
+}
+static void zni_onnx_fixed(zni_onnx *o, uint64_t value, int bytes) { /* 4 or 8, little endian */
+    unsigned char raw[8];
+    zni_put_le(raw, value, bytes);
+    zni_onnx_append(o, raw, bytes);
+}
+static void zni_onnx_float(zni_onnx *o, double value) {
+    float f = (float)value;
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    zni_onnx_fixed(o, bits, 4);
+}
+static size_t zni_onnx_begin(zni_onnx *o, unsigned field) {
+    zni_onnx_varint(o, field * 8 + 2);
+    return o->out.length;
+}
+static void zni_onnx_end(zni_onnx *o, size_t begin) {
+    unsigned char length[10];
+    size_t size = o->out.length - begin, n = (size_t)zni_onnx_varint_bytes(size, length);
+    zni_onnx_append(o, length, (int)n); /* makes room */
+    if (o->out.failed) return;
+    memmove(o->out.chars + begin + n, o->out.chars + begin, size);
+    memcpy(o->out.chars + begin, length, n);
+}
+static void zni_onnx_pair(zni_onnx *o, unsigned field, const char *key, const char *value) { /* StringStringEntryProto */
+    size_t begin = zni_onnx_begin(o, field);
+    zni_onnx_string(o, 1, key);
+    zni_onnx_string(o, 2, value);
+    zni_onnx_end(o, begin);
+}
+
+/* ---- initialisers: graph field 5, a TensorProto each ---- */
+static void zni_onnx_tensor_begin(zni_onnx *o, const char *name, const int *dims, int dim_count, int type, size_t count, size_t *out_begin) {
+    int i;
+    *out_begin = zni_onnx_begin(o, 5);
+    for (i = 0; i < dim_count; ++i) zni_onnx_int(o, 1, dims[i]);
+    zni_onnx_int(o, 2, type);
+    zni_onnx_string(o, 8, name);
+    zni_onnx_varint(o, 9 * 8 + 2); /* raw_data */
+    zni_onnx_varint(o, (uint64_t)count * (type == ZNI_ONNX_FLOAT ? 4 : 8));
+}
+static void zni_onnx_weights(zni_onnx *o, int first, int count) { /* tensors of the network under their own names */
+    int i;
+    for (i = first; i < first + count; ++i) {
+        const zn_tensor *t = o->net->tensors[i];
+        size_t begin, j;
+        zni_onnx_tensor_begin(o, t->name, t->shape.n, t->shape.dims, ZNI_ONNX_FLOAT, t->count, &begin);
+        for (j = 0; j < t->count && !o->out.failed; ++j) zni_onnx_float(o, (double)t->data[j]);
+        zni_onnx_end(o, begin);
+    }
+}
+static void zni_onnx_value_name(int value, char name[16]) {
+    if (value == 0) memcpy(name, "input", 6);
+    else snprintf(name, 16, "v%d", value);
+}
+/* A constant that is a value of the graph; the caller appends its `count` numbers and ends it. */
+static int zni_onnx_constant_begin(zni_onnx *o, const int *dims, int dim_count, int type, size_t count, size_t *out_begin) {
+    char name[16];
+    zni_onnx_value_name(++o->values, name);
+    zni_onnx_tensor_begin(o, name, dims, dim_count, type, count, out_begin);
+    return o->values;
+}
+static int zni_onnx_shape(zni_onnx *o, int c, int h, int w) { /* -1 c h w: what a Reshape wants; -1 is what is left */
+    size_t begin;
+    int four = 4, value = zni_onnx_constant_begin(o, &four, 1, ZNI_ONNX_INT64, 4, &begin);
+    zni_onnx_fixed(o, UINT64_MAX, 8);
+    zni_onnx_fixed(o, (uint64_t)c, 8);
+    zni_onnx_fixed(o, (uint64_t)h, 8);
+    zni_onnx_fixed(o, (uint64_t)w, 8);
+    zni_onnx_end(o, begin);
+    return value;
+}
+
+/* ---- nodes: graph field 1, open from zni_onnx_node to zni_onnx_close ---- */
+static void zni_onnx_input(zni_onnx *o, int value) {
+    char name[16];
+    zni_onnx_value_name(value, name);
+    zni_onnx_string(o, 1, name);
+}
+/* op(x, weights first .. first + count - 1, ...) */
+static void zni_onnx_node(zni_onnx *o, const char *op, int x, int first, int count) {
+    char name[ZNI_NAME_SIZE + 64];
+    int i;
+    zni_onnx_weights(o, first, count);
+    o->node = zni_onnx_begin(o, 1);
+    snprintf(name, sizeof name, "%s.%s_%d", o->module, op, o->values + 1);
+    zni_onnx_string(o, 3, name);
+    zni_onnx_string(o, 4, op);
+    zni_onnx_input(o, x);
+    for (i = first; i < first + count; ++i) zni_onnx_string(o, 1, o->net->tensors[i]->name);
+}
+static int zni_onnx_output(zni_onnx *o) {
+    char name[16];
+    zni_onnx_value_name(++o->values, name);
+    zni_onnx_string(o, 2, name);
+    return o->values;
+}
+static int zni_onnx_close(zni_onnx *o) {
+    int value = zni_onnx_output(o);
+    zni_onnx_end(o, o->node);
+    return value;
+}
+static void zni_onnx_ints(zni_onnx *o, const char *name, const int *values, int count) {
+    size_t begin = zni_onnx_begin(o, 5);
+    int i;
+    zni_onnx_string(o, 1, name);
+    for (i = 0; i < count; ++i) zni_onnx_int(o, 8, values[i]);
+    zni_onnx_int(o, 20, 7); /* INTS */
+    zni_onnx_end(o, begin);
+}
+static void zni_onnx_attribute(zni_onnx *o, const char *name, int value) {
+    size_t begin = zni_onnx_begin(o, 5);
+    zni_onnx_string(o, 1, name);
+    zni_onnx_int(o, 3, value);
+    zni_onnx_int(o, 20, 2); /* INT */
+    zni_onnx_end(o, begin);
+}
+static void zni_onnx_epsilon(zni_onnx *o, double value) {
+    size_t begin = zni_onnx_begin(o, 5);
+    zni_onnx_string(o, 1, "epsilon");
+    zni_onnx_varint(o, 2 * 8 + 5);
+    zni_onnx_float(o, value);
+    zni_onnx_int(o, 20, 1); /* FLOAT */
+    zni_onnx_end(o, begin);
+}
+static int zni_onnx_unary(zni_onnx *o, const char *op, int x) {
+    zni_onnx_node(o, op, x, 0, 0);
+    return zni_onnx_close(o);
+}
+static int zni_onnx_binary(zni_onnx *o, const char *op, int x, int y) {
+    zni_onnx_node(o, op, x, 0, 0);
+    zni_onnx_input(o, y);
+    return zni_onnx_close(o);
+}
+static int zni_onnx_weighted(zni_onnx *o, const char *op, int x, int tensor) { /* Mul or Add of a broadcast weight */
+    zni_onnx_node(o, op, x, tensor, 1);
+    return zni_onnx_close(o);
+}
+
+/* ---- layers ---- */
+static void zni_onnx_window(zni_onnx *o, int kernel, int stride) {
+    int sizes[8], i;
+    for (i = 0; i < 8; ++i) sizes[i] = i < 2 ? kernel : i < 4 ? stride : (kernel - 1) / 2;
+    zni_onnx_ints(o, "kernel_shape", sizes, 2);
+    zni_onnx_ints(o, "strides", sizes + 2, 2);
+    zni_onnx_ints(o, "pads", sizes + 4, 4);
+}
+static int zni_onnx_conv(zni_onnx *o, int x, int first, int count, int kernel, int stride, int groups) {
+    zni_onnx_node(o, "Conv", x, first, count);
+    zni_onnx_window(o, kernel, stride);
+    zni_onnx_attribute(o, "group", groups);
+    return zni_onnx_close(o);
+}
+static int zni_onnx_bn(zni_onnx *o, int x, int first) {
+    zni_onnx_node(o, "BatchNormalization", x, first, 4);
+    zni_onnx_epsilon(o, o->net->opts.bn_eps);
+    return zni_onnx_close(o);
+}
+static int zni_onnx_se(zni_onnx *o, int x, int first) {
+    int h = zni_onnx_conv(o, zni_onnx_unary(o, "GlobalAveragePool", x), first, 1, 1, 1, 1);
+    h = zni_onnx_unary(o, "Relu", zni_onnx_bn(o, h, first + 1));
+    h = zni_onnx_bn(o, zni_onnx_conv(o, h, first + 5, 1, 1, 1, 1), first + 6);
+    return zni_onnx_binary(o, "Mul", x, zni_onnx_unary(o, "Sigmoid", h));
+}
+/* sigmoid(sweight * GN(s) + sbias): the two affine maps are one, which saves readers two passes over the map. */
+static int zni_onnx_spatial_gate(zni_onnx *o, int s, int first, int k) {
+    zn_tensor *const *t = o->net->tensors + first;
+    int value[2], part, i;
+    for (part = 0; part < 2; ++part) {
+        const zn_real *gn = t[4 + part]->data, *sweight = t[2]->data, *sbias = t[3]->data;
+        size_t begin;
+        value[part] = zni_onnx_constant_begin(o, &k, 1, ZNI_ONNX_FLOAT, (size_t)k, &begin);
+        for (i = 0; i < k; ++i) zni_onnx_float(o, (double)sweight[i] * (double)gn[i] + (part == 1 ? (double)sbias[i] : 0.0));
+        zni_onnx_end(o, begin);
+    }
+    zni_onnx_node(o, "InstanceNormalization", s, 0, 0);
+    zni_onnx_input(o, value[0]);
+    zni_onnx_input(o, value[1]);
+    zni_onnx_epsilon(o, o->net->opts.gn_eps);
+    return zni_onnx_unary(o, "Sigmoid", zni_onnx_close(o));
+}
+/* Groups become samples, so that every group is gated by the same k parameters; then the channels are shuffled. */
+static int zni_onnx_sa(zni_onnx *o, int x, int first, int channels, int groups) {
+    static const int perm[4] = {0, 2, 1, 3};
+    int k = channels / (2 * groups), a, s, gate;
+    x = zni_onnx_binary(o, "Reshape", x, zni_onnx_shape(o, 2 * k, o->size, o->size));
+    zni_onnx_node(o, "Split", x, 0, 0);
+    zni_onnx_attribute(o, "axis", 1);
+    a = zni_onnx_output(o);
+    s = zni_onnx_close(o);
+    gate = zni_onnx_weighted(o, "Mul", zni_onnx_unary(o, "GlobalAveragePool", a), first);
+    a = zni_onnx_binary(o, "Mul", a, zni_onnx_unary(o, "Sigmoid", zni_onnx_weighted(o, "Add", gate, first + 1)));
+    s = zni_onnx_binary(o, "Mul", s, zni_onnx_spatial_gate(o, s, first, k));
+    zni_onnx_node(o, "Concat", a, 0, 0);
+    zni_onnx_input(o, s);
+    zni_onnx_attribute(o, "axis", 1);
+    x = zni_onnx_close(o);
+    x = zni_onnx_binary(o, "Reshape", x, zni_onnx_shape(o, 2, channels / 2, o->size * o->size));
+    zni_onnx_node(o, "Transpose", x, 0, 0);
+    zni_onnx_ints(o, "perm", perm, 4);
+    x = zni_onnx_close(o);
+    return zni_onnx_binary(o, "Reshape", x, zni_onnx_shape(o, channels, o->size, o->size));
+}
+/* Adaptive average pooling as two matrix products, rows and columns apart: bin i is floor(i*H/s) .. ceil((i+1)*H/s). */
+static int zni_onnx_bins(zni_onnx *o, int s, int columns) {
+    int dims[2], h = o->size, value, i, row, bin;
+    size_t begin;
+    dims[columns] = s;
+    dims[!columns] = h;
+    value = zni_onnx_constant_begin(o, dims, 2, ZNI_ONNX_FLOAT, zni_size_mul((size_t)s, (size_t)h), &begin);
+    for (i = 0; i < dims[0] * dims[1] && !o->out.failed; ++i) {
+        int low, high;
+        row = i / dims[1];
+        bin = columns ? i % dims[1] : row;
+        row = columns ? row : i % dims[1];
+        low = (int)((int64_t)bin * h / s);
+        high = (int)(((int64_t)(bin + 1) * h + s - 1) / s);
+        zni_onnx_float(o, row >= low && row < high ? 1.0 / (high - low) : 0.0);
+    }
+    zni_onnx_end(o, begin);
+    return value;
+}
+static int zni_onnx_avg_pool(zni_onnx *o, int x, int s) {
+    if (s == 1) return zni_onnx_unary(o, "GlobalAveragePool", x);
+    x = zni_onnx_binary(o, "MatMul", zni_onnx_bins(o, s, 0), x);
+    return zni_onnx_binary(o, "MatMul", x, zni_onnx_bins(o, s, 1));
+}
+
+static int zni_onnx_layer(zni_onnx *o, int index, int x);
+static int zni_onnx_layers(zni_onnx *o, int first, int x) {
+    for (; first >= 0; first = o->net->plan.layers[first].next) x = zni_onnx_layer(o, first, x);
+    return x;
+}
+static int zni_onnx_unit(zni_onnx *o, int index, int x) {
+    const zni_layer *l = &o->net->plan.layers[index];
+    int f = zni_onnx_layers(o, l->first_child, x);
+    zni_layer_name_text(&o->net->plan, index, l->proj ? ".proj" : "", o->module);
+    if (l->proj) x = zni_onnx_bn(o, zni_onnx_conv(o, x, l->proj_tensor, 2, 1, l->stride, 1), l->proj_tensor + 2);
+    return zni_onnx_binary(o, "Add", f, x);
+}
+static int zni_onnx_branches(zni_onnx *o, const zni_layer *l, int x) {
+    int size = o->size, y = 0, child;
+    for (child = l->first_child; child >= 0; child = o->net->plan.layers[child].next) {
+        int branch;
+        o->size = size;
+        branch = zni_onnx_layer(o, child, x);
+        if (child == l->first_child) y = branch;
+        else {
+            zni_onnx_node(o, l->kind == ZNI_L_SUM ? "Add" : "Concat", y, 0, 0);
+            zni_onnx_input(o, branch);
+            if (l->kind == ZNI_L_CAT) zni_onnx_attribute(o, "axis", 1);
+            y = zni_onnx_close(o);
+        }
+    }
+    return y;
+}
+/* Flatten and Linear cannot stand in a network: nothing leads back to the feature map that it must end in. */
+static int zni_onnx_layer(zni_onnx *o, int index, int x) {
+    const zni_layer *l = &o->net->plan.layers[index];
+    zni_layer_name_text(&o->net->plan, index, "", o->module);
+    switch (l->kind) {
+    case ZNI_L_CONV:
+        x = zni_onnx_conv(o, x, l->tensor, 1, l->kernel, l->stride, l->groups);
+        o->size = zni_conv_size(o->size, l->kernel, l->stride);
+        return x;
+    case ZNI_L_BN: return zni_onnx_bn(o, x, l->tensor);
+    case ZNI_L_RELU: return zni_onnx_unary(o, "Relu", x);
+    case ZNI_L_SWISH: return zni_onnx_binary(o, "Mul", x, zni_onnx_unary(o, "Sigmoid", x));
+    case ZNI_L_SE: return zni_onnx_se(o, x, l->tensor);
+    case ZNI_L_SA: return zni_onnx_sa(o, x, l->tensor, l->in, l->groups);
+    case ZNI_L_MAX_POOL:
+        zni_onnx_node(o, "MaxPool", x, 0, 0);
+        zni_onnx_window(o, l->kernel, l->stride);
+        o->size = zni_conv_size(o->size, l->kernel, l->stride);
+        return zni_onnx_close(o);
+    case ZNI_L_AVG_POOL:
+        x = zni_onnx_avg_pool(o, x, l->size);
+        o->size = l->size;
+        return x;
+    case ZNI_L_SEQUENTIAL: return zni_onnx_layers(o, l->first_child, x);
+    case ZNI_L_UNIT: return zni_onnx_unit(o, index, x);
+    default: return zni_onnx_branches(o, l, x);
+    }
+}
+/* Pool, optional WIRW, linear. */
+static void zni_onnx_head(zni_onnx *o, int x) {
+    const zn_net *net = o->net;
+    memcpy(o->module, "head", 5);
+    x = zni_onnx_unary(o, "GlobalAveragePool", x);
+    o->size = 1;
+    if (net->opts.lw_att) {
+        int gated = zni_onnx_weighted(o, "Mul", zni_onnx_sa(o, x, net->wirw + 2, net->plan.features, 8), net->wirw);
+        x = zni_onnx_binary(o, "Add", gated, zni_onnx_weighted(o, "Mul", x, net->wirw + 1));
+    }
+    zni_onnx_node(o, "Gemm", zni_onnx_unary(o, "Flatten", x), net->head, 2);
+    zni_onnx_attribute(o, "transB", 1);
+    zni_onnx_string(o, 2, "logits");
+    zni_onnx_end(o, o->node);
+}
+
+/* ---- the file ---- */
+/* ValueInfoProto of a float tensor; a size of 0 is free and called "batch". */
+static void zni_onnx_value_info(zni_onnx *o, unsigned field, const char *name, const int *dims, int dim_count) {
+    size_t info = zni_onnx_begin(o, field), type, tensor, shape;
+    int i;
+    zni_onnx_string(o, 1, name);
+    type = zni_onnx_begin(o, 2);
+    tensor = zni_onnx_begin(o, 1);
+    zni_onnx_int(o, 1, ZNI_ONNX_FLOAT);
+    shape = zni_onnx_begin(o, 2);
+    for (i = 0; i < dim_count; ++i) {
+        size_t dim = zni_onnx_begin(o, 1);
+        if (dims[i] > 0) zni_onnx_int(o, 1, dims[i]);
+        else zni_onnx_string(o, 2, "batch");
+        zni_onnx_end(o, dim);
+    }
+    zni_onnx_end(o, shape);
+    zni_onnx_end(o, tensor);
+    zni_onnx_end(o, type);
+    zni_onnx_end(o, info);
+}
+static void zni_onnx_model(zni_onnx *o, int resolution, int batch) {
+    int dims[4];
+    size_t begin;
+    zni_onnx_int(o, 1, 7); /* ir_version */
+    zni_onnx_string(o, 2, "zennet.h");
+    zni_onnx_string(o, 3, ZENNET_VERSION_TEXT);
+    begin = zni_onnx_begin(o, 8); /* opset_import of the default domain */
+    zni_onnx_int(o, 2, 13);
+    zni_onnx_end(o, begin);
+    begin = zni_onnx_begin(o, 7);
+    zni_onnx_string(o, 2, "zennet");
+    dims[0] = batch;
+    dims[1] = 3;
+    dims[2] = dims[3] = resolution;
+    zni_onnx_value_info(o, 11, "input", dims, 4);
+    dims[1] = o->net->opts.classes;
+    zni_onnx_value_info(o, 12, "logits", dims, 2);
+    zni_onnx_head(o, zni_onnx_layers(o, o->net->plan.first, 0));
+    zni_onnx_end(o, begin);
+}
+ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int resolution, int batch) {
+    zni_onnx *o;
+    zn_ctx *ctx;
+    zn_count count;
+    zni_replace file;
+    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    ctx = net->ctx;
+    if (ctx->code != ZN_OK) return ctx->code;
+    if (batch < 0 || batch > 65536) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "ONNX: batch is %d, must be 0 (any) to 65536", batch);
+    if (zni_plan_count(&net->plan, resolution, NULL, NULL, &count) != ZN_OK) return ctx->code;
+    o = ZNI_NEW_ZERO(ctx, zni_onnx, 1);
+    if (o == NULL) return ctx->code;
+    o->net = net;
+    o->out.ctx = ctx;
+    o->size = resolution;
+    zni_onnx_model(o, resolution, batch);
+    if (!o->out.failed && o->out.length > INT32_MAX)
+        zni_fail(ctx, ZN_ERROR_UNSUPPORTED, "%s: %lu bytes, but an ONNX file holds at most 2 GiB", path, (unsigned long)o->out.length);
+    if (ctx->code == ZN_OK && zni_replace_begin(&file, ctx, path) == ZN_OK) {
+        zni_replace_write(&file, o->out.chars, o->out.length);
+        zni_replace_end(&file, 1);
+    }
+    zni_free(ctx, o->out.chars);
+    zni_free(ctx, o);
+    return ctx->code;
+}
 
 /* ==================================================================================================================
    IMPL-REPORT  reports
