@@ -9505,11 +9505,6 @@ static void zni_store_text(zni_store *s, const char *key, const char *value) {
     zni_text_append(&s->metadata, ":", 1);
     zni_text_json(&s->metadata, value);
 }
-static void zni_store_number(zni_store *s, const char *key, double value) {
-    char text[40];
-    snprintf(text, sizeof text, "%.17g", value);
-    zni_store_text(s, key, text);
-}
 static void zni_store_tensor(zni_store *s, const char *name, zn_shape shape, const zn_real *data) {
     void *items = s->parts;
     size_t bytes = zni_shape_count(shape) * sizeof(zn_real);
@@ -9575,44 +9570,59 @@ static zn_result zni_store_end(zni_store *s, const char *path) {
 static const char *const zni_projection_names[] = {"face", "zennas"};
 static const char *const zni_filter_names[] = {"bicubic", "bilinear"};
 
-static void zni_store_net(zni_store *s, const zn_net *net) {
-    const zn_net_opts *o = &net->opts;
-    const zn_input *in = &net->input;
-    zni_text names;
+/* The description that makes a file complete, pair by pair: into model files, and into exports. 0 when memory is out. */
+typedef void (*zni_pair_fn)(void *user, const char *key, const char *value);
+static void zni_pairs_number(zni_pair_fn pair, void *user, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", value);
+    pair(user, key, text);
+}
+static void zni_pairs_input(const zn_input *in, zni_pair_fn pair, void *user) {
     char key[32];
     int i;
+    zni_pairs_number(pair, user, "input_size", in->size);
+    zni_pairs_number(pair, user, "input_resize", in->resize);
+    pair(user, "input_filter", zni_filter_names[in->filter]);
+    pair(user, "input_channels", in->bgr ? "bgr" : "rgb");
+    for (i = 0; i < 3; ++i) {
+        snprintf(key, sizeof key, "input_mean_%d", i);
+        zni_pairs_number(pair, user, key, in->mean[i]);
+        snprintf(key, sizeof key, "input_std_%d", i);
+        zni_pairs_number(pair, user, key, in->std[i]);
+    }
+}
+static int zni_pairs_net(const zn_net *net, zni_pair_fn pair, void *user) {
+    const zn_net_opts *o = &net->opts;
+    zni_text names;
+    int i;
     memset(&names, 0, sizeof names);
-    names.ctx = s->ctx;
-    zni_store_text(s, "format", "pt");
-    zni_store_text(s, "zennet", ZNI_MODEL_VERSION);
-    zni_store_text(s, "structure", o->structure);
+    names.ctx = net->ctx;
+    pair(user, "zennet", ZNI_MODEL_VERSION);
+    pair(user, "structure", o->structure);
     for (i = 0; i < o->classes; ++i) {
         zni_text_append(&names, i > 0 ? "," : "[", 1);
         zni_text_json(&names, net->class_names[i]);
     }
     zni_text_append(&names, "]", 1);
-    if (names.failed) s->metadata.failed = 1;
-    else zni_store_text(s, "classes", names.chars);
-    zni_free(s->ctx, names.chars);
-    zni_store_text(s, "attention", zni_attention_names[o->attention]);
-    zni_store_number(s, "lw_att", o->lw_att);
-    zni_store_number(s, "reslink", o->reslink);
-    zni_store_number(s, "bn", o->bn);
-    zni_store_text(s, "projection", zni_projection_names[o->projection]);
-    zni_store_number(s, "train_attention", o->train_attention);
-    zni_store_number(s, "bn_momentum", o->bn_momentum);
-    zni_store_number(s, "bn_eps", o->bn_eps);
-    zni_store_number(s, "gn_eps", o->gn_eps);
-    zni_store_number(s, "input_size", in->size);
-    zni_store_number(s, "input_resize", in->resize);
-    zni_store_text(s, "input_filter", zni_filter_names[in->filter]);
-    zni_store_text(s, "input_channels", in->bgr ? "bgr" : "rgb");
-    for (i = 0; i < 3; ++i) {
-        snprintf(key, sizeof key, "input_mean_%d", i);
-        zni_store_number(s, key, in->mean[i]);
-        snprintf(key, sizeof key, "input_std_%d", i);
-        zni_store_number(s, key, in->std[i]);
-    }
+    if (!names.failed) pair(user, "classes", names.chars);
+    zni_free(net->ctx, names.chars);
+    pair(user, "attention", zni_attention_names[o->attention]);
+    zni_pairs_number(pair, user, "lw_att", o->lw_att);
+    zni_pairs_number(pair, user, "reslink", o->reslink);
+    zni_pairs_number(pair, user, "bn", o->bn);
+    pair(user, "projection", zni_projection_names[o->projection]);
+    zni_pairs_number(pair, user, "train_attention", o->train_attention);
+    zni_pairs_number(pair, user, "bn_momentum", o->bn_momentum);
+    zni_pairs_number(pair, user, "bn_eps", o->bn_eps);
+    zni_pairs_number(pair, user, "gn_eps", o->gn_eps);
+    zni_pairs_input(&net->input, pair, user);
+    return !names.failed;
+}
+static void zni_store_pair(void *store, const char *key, const char *value) { zni_store_text((zni_store *)store, key, value); }
+static void zni_store_net(zni_store *s, const zn_net *net) {
+    int i;
+    zni_store_text(s, "format", "pt");
+    if (!zni_pairs_net(net, zni_store_pair, s)) s->metadata.failed = 1;
     for (i = 0; i < net->count; ++i) zni_store_tensor(s, net->tensors[i]->name, net->tensors[i]->shape, net->tensors[i]->data);
 }
 ZN_API zn_result zn_net_save(const zn_net *net, const char *path) {
@@ -12827,8 +12837,9 @@ static void zni_onnx_end(zni_onnx *o, size_t begin) {
     memmove(o->out.chars + begin + n, o->out.chars + begin, size);
     memcpy(o->out.chars + begin, length, n);
 }
-static void zni_onnx_pair(zni_onnx *o, unsigned field, const char *key, const char *value) { /* StringStringEntryProto */
-    size_t begin = zni_onnx_begin(o, field);
+static void zni_onnx_pair(void *user, const char *key, const char *value) { /* metadata_props */
+    zni_onnx *o = (zni_onnx *)user;
+    size_t begin = zni_onnx_begin(o, 14);
     zni_onnx_string(o, 1, key);
     zni_onnx_string(o, 2, value);
     zni_onnx_end(o, begin);
@@ -12967,17 +12978,21 @@ static int zni_onnx_se(zni_onnx *o, int x, int first) {
     h = zni_onnx_bn(o, zni_onnx_conv(o, h, first + 5, 1, 1, 1, 1), first + 6);
     return zni_onnx_binary(o, "Mul", x, zni_onnx_unary(o, "Sigmoid", h));
 }
-/* sigmoid(sweight * GN(s) + sbias): the two affine maps are one, which saves readers two passes over the map. */
+/* sigmoid(sweight * GN(s) + sbias): the two affine maps are one, which saves readers two passes over the map. On a 1 x 1
+   map GN gives its bias, so the gate is a constant; as a norm it cost ONNX Runtime 2e-5 of the logits in cancellation. */
 static int zni_onnx_spatial_gate(zni_onnx *o, int s, int first, int k) {
     zn_tensor *const *t = o->net->tensors + first;
-    int value[2], part, i;
-    for (part = 0; part < 2; ++part) {
+    int value[2], part, i, dims[4];
+    dims[0] = dims[2] = dims[3] = 1;
+    dims[1] = k;
+    for (part = o->size == 1; part < 2; ++part) {
         const zn_real *gn = t[4 + part]->data, *sweight = t[2]->data, *sbias = t[3]->data;
         size_t begin;
-        value[part] = zni_onnx_constant_begin(o, &k, 1, ZNI_ONNX_FLOAT, (size_t)k, &begin);
+        value[part] = zni_onnx_constant_begin(o, o->size == 1 ? dims : &k, o->size == 1 ? 4 : 1, ZNI_ONNX_FLOAT, (size_t)k, &begin);
         for (i = 0; i < k; ++i) zni_onnx_float(o, (double)sweight[i] * (double)gn[i] + (part == 1 ? (double)sbias[i] : 0.0));
         zni_onnx_end(o, begin);
     }
+    if (o->size == 1) return zni_onnx_unary(o, "Sigmoid", value[1]);
     zni_onnx_node(o, "InstanceNormalization", s, 0, 0);
     zni_onnx_input(o, value[0]);
     zni_onnx_input(o, value[1]);
@@ -13143,6 +13158,7 @@ static void zni_onnx_model(zni_onnx *o, int resolution, int batch) {
     zni_onnx_value_info(o, 12, "logits", dims, 2);
     zni_onnx_head(o, zni_onnx_layers(o, o->net->plan.first, 0));
     zni_onnx_end(o, begin);
+    if (!zni_pairs_net(o->net, zni_onnx_pair, o)) o->out.failed = 1;
 }
 ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int resolution, int batch) {
     zni_onnx *o;
