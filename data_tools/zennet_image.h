@@ -320,20 +320,27 @@ static int zimi_write_file(const char *path, const void *head, size_t head_size,
    Decoders hand over rows of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA) channels; here they become what was asked
    for. Layer above: IMG-BASE.
    ================================================================================================================== */
-/* Checks the size in job->info against the limits and takes memory for the result. */
-static int zimi_begin(zimi_job *job) {
+/* Checks the size in job->info against the limits. */
+static int zimi_check_limits(zimi_job *job) {
     int width = job->info.width, height = job->info.height;
-    size_t bytes;
     if (width < 1 || height < 1) return zimi_fail(job->error, "%d x %d pixels: the picture is empty", width, height);
     if (job->image == NULL) return 0;
     if (width > job->opts.max_side || height > job->opts.max_side)
         return zimi_fail(job->error, "%d x %d pixels: a side above the limit of %d", width, height, job->opts.max_side);
     if (zimi_mul((size_t)width, (size_t)height) > job->opts.max_pixels)
         return zimi_fail(job->error, "%d x %d pixels: above the limit of %lu in all", width, height, (unsigned long)job->opts.max_pixels);
-    bytes = zimi_mul(zimi_mul((size_t)width, (size_t)height), (size_t)job->opts.channels);
-    job->image->pixels = (unsigned char *)zimi_alloc(bytes, job->error);
+    return 0;
+}
+/* Takes memory for the result, unless the compressed or plain pixels are fewer bytes than they can possibly be: so a small
+   file cannot ask for much. What is salvaged may be short. */
+static int zimi_begin(zimi_job *job, size_t bytes, size_t at_least) {
+    int width = job->info.width, height = job->info.height;
+    size_t size = zimi_mul(zimi_mul((size_t)width, (size_t)height), (size_t)job->opts.channels);
+    if (bytes < at_least && !job->opts.salvage)
+        return zimi_fail(job->error, "%lu bytes cannot hold %d x %d pixels: the file ends too early", (unsigned long)bytes, width, height);
+    job->image->pixels = (unsigned char *)zimi_alloc(size, job->error);
     if (job->image->pixels == NULL) return -1;
-    if (job->opts.salvage) memset(job->image->pixels, 0, bytes);
+    if (job->opts.salvage) memset(job->image->pixels, 0, size);
     job->image->width = width;
     job->image->height = height;
     job->image->channels = job->opts.channels;
@@ -508,11 +515,10 @@ static int zimi_pnm_decode(zimi_job *job) {
     int y, bad = 0;
     memset(&p, 0, sizeof p);
     p.job = job;
-    if (zimi_pnm_header(&p) != 0 || zimi_begin(job) != 0) return -1;
+    if (zimi_pnm_header(&p) != 0 || zimi_check_limits(job) != 0) return -1;
     if (job->image == NULL) return 0;
     values = (size_t)job->info.width * (size_t)job->info.channels;
-    if (!job->opts.salvage && zimi_mul(values, (size_t)job->info.height) / (p.kind == 4 ? 8 : 1) > job->size)
-        return zimi_fail(job->error, "%lu bytes cannot hold %d x %d pixels", (unsigned long)job->size, job->info.width, job->info.height);
+    if (zimi_begin(job, job->size - p.at, zimi_mul(values, (size_t)job->info.height) / (p.kind == 4 ? 8 : 1)) != 0) return -1;
     row = (unsigned char *)zimi_alloc(values, job->error);
     if (row == NULL) return -1;
     for (y = 0; y < job->info.height && !bad; ++y) {
@@ -710,21 +716,20 @@ static int zimi_bmp_runs(zimi_bmp *b, unsigned char *row, unsigned char *index) 
 static int zimi_bmp_decode(zimi_job *job) {
     zimi_bmp b;
     unsigned char *row;
-    size_t width;
-    int bad;
+    size_t width, least;
+    int bad, runs;
     memset(&b, 0, sizeof b);
     b.job = job;
     if (zimi_bmp_header(&b) != 0 || zimi_bmp_layout(&b) != 0) return -1;
     width = (size_t)job->info.width;
-    /* Runs can be 255 pixels in 2 bytes, and lines may be skipped 255 at a time. */
-    if (!job->opts.salvage && b.compression != ZIMI_BMP_RLE8 && b.compression != ZIMI_BMP_RLE4 &&
-        zimi_mul(zimi_mul(width, (size_t)job->info.height), (size_t)b.bits) / 8 > job->size && job->image != NULL)
-        return zimi_fail(job->error, "%lu bytes cannot hold %d x %d pixels", (unsigned long)job->size, job->info.width, job->info.height);
-    if (zimi_begin(job) != 0) return -1;
+    if (zimi_check_limits(job) != 0) return -1;
     if (job->image == NULL) return 0;
+    runs = b.compression == ZIMI_BMP_RLE8 || b.compression == ZIMI_BMP_RLE4; /* two bytes of these can be all of a picture */
+    least = runs ? 0 : zimi_mul(zimi_mul(width, (size_t)job->info.height), (size_t)b.bits) / 8;
+    if (zimi_begin(job, job->size - b.pixels, least) != 0) return -1;
     row = (unsigned char *)zimi_alloc(zimi_mul(width, 5), job->error); /* colours, and indices behind them */
     if (row == NULL) return -1;
-    bad = b.compression == ZIMI_BMP_RLE8 || b.compression == ZIMI_BMP_RLE4 ? zimi_bmp_runs(&b, row, row + width * 4) : zimi_bmp_plain(&b, row, row + width * 4);
+    bad = runs ? zimi_bmp_runs(&b, row, row + width * 4) : zimi_bmp_plain(&b, row, row + width * 4);
     ZIM_FREE(row);
     return bad;
 }
@@ -1282,7 +1287,7 @@ static int zimi_png_header(zimi_png *p, const unsigned char *body, size_t size) 
     p->interlaced = body[12];
     p->bits = channels[p->colour] * depth;
     info->channels = p->colour == ZIMI_PNG_PALETTE ? 3 : channels[p->colour];
-    return zimi_begin(p->job);
+    return zimi_check_limits(p->job);
 }
 static int zimi_png_palette(zimi_png *p, const unsigned char *body, size_t size, size_t at) {
     size_t i;
@@ -1479,8 +1484,7 @@ static int zimi_png_pixels(zimi_png *p) {
         zimi_pass pass = zimi_png_pass(p, index);
         size = zimi_add(size, zimi_mul(zimi_add(pass.stride, 1), (size_t)pass.height));
     }
-    if (!job->opts.salvage && size / 1040 > p->data_size) /* deflate cannot do better than 1:1032 */
-        return zimi_fail(job->error, "%lu compressed bytes cannot hold %d x %d pixels", (unsigned long)p->data_size, job->info.width, job->info.height);
+    if (zimi_begin(job, p->data_size, size / 1040) != 0) return -1; /* deflate cannot do better than 1:1032 */
     z = (zimi_inflate *)zimi_alloc(sizeof *z, job->error);
     if (z == NULL) return -1;
     memset(z, 0, sizeof *z);
@@ -1797,7 +1801,7 @@ static int zimi_jpeg_frame(zimi_jpeg *j, int marker, const unsigned char *body, 
     j->frame = 1;
     j->progressive = marker == 0xc2;
     zimi_jpeg_geometry(j);
-    return zimi_begin(j->job);
+    return zimi_check_limits(j->job);
 }
 static void zimi_jpeg_app(zimi_jpeg *j, int marker, const unsigned char *body, size_t size) {
     int orientation;
@@ -2209,8 +2213,7 @@ static int zimi_jpeg_memory(zimi_jpeg *j) {
     size_t blocks = 0, bytes;
     int i;
     for (i = 0; i < j->components; ++i) blocks = zimi_add(blocks, zimi_mul((size_t)j->component[i].blocks_x, (size_t)j->component[i].blocks_y));
-    if (!job->opts.salvage && blocks / 8 > job->size - j->at) /* a block takes a bit at least */
-        return zimi_fail(job->error, "%lu compressed bytes cannot hold %d x %d pixels", (unsigned long)(job->size - j->at), job->info.width, job->info.height);
+    if (zimi_begin(job, job->size - j->at, blocks / 8) != 0) return -1; /* a block takes a bit at least */
     j->buffer = (unsigned char *)zimi_alloc(zimi_add(job->size - j->at, 16), job->error);
     if (j->buffer == NULL) return -1;
     for (i = 0; i < j->components; ++i) {
