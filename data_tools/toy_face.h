@@ -20,8 +20,8 @@ enum { TOY_SURPRISE, TOY_FEAR, TOY_DISGUST, TOY_HAPPINESS, TOY_SADNESS, TOY_ANGE
 #define TOY_STRENGTH_LOW 0.85 /* weakest expression, as a share of its row */
 #define TOY_STRENGTH_HIGH 1.2
 #define TOY_SCATTER 0.05      /* each part's own deviation, whatever the expression */
-#define TOY_TURN 0.16         /* pose: largest turn in the plane, radians */
-#define TOY_SHIFT 0.055        /* largest shift, share of the side */
+#define TOY_TURN 0.17         /* pose: largest turn in the plane, radians */
+#define TOY_SHIFT 0.058        /* largest shift, share of the side */
 #define TOY_OCCLUDED 0.2      /* share of faces with something in front */
 
 enum {
@@ -193,7 +193,7 @@ static void toy_look_draw(zn_rng *rng, int expression, toy_look *look) {
     toy_mix(look->skin, fair, deep, pow(zn_rng_uniform(rng), 1.3));
     for (k = 0; k < 3; ++k) look->skin[k] *= toy_between(rng, 0.93, 1.07);
     toy_random_color(rng, look->hair);
-    toy_mix(look->hair, zn_rng_below(rng, 4) == 0 ? gray : black, look->hair, toy_between(rng, 0, 0.35));
+    toy_mix(look->hair, zn_rng_below(rng, 5) < 2 ? gray : black, look->hair, toy_between(rng, 0, 0.35)); /* light brows as well as dark ones */
     toy_color(look->lip, look->skin[0] * 0.85, look->skin[1] * toy_between(rng, 0.45, 0.75), look->skin[2] * 0.65);
     toy_color(look->iris, toy_between(rng, 0.1, 0.4), toy_between(rng, 0.15, 0.5), toy_between(rng, 0.1, 0.6));
     toy_color(look->dark, 0.10, 0.06, 0.05);
