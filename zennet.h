@@ -1958,6 +1958,7 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
 #define ZNI_MAX_LANES 16
 #define ZNI_TILE_VECTORS 3
 #define ZNI_STRIP_VECTORS 6
+#define ZNI_MAX_TILE (8 * ZNI_TILE_VECTORS * ZNI_MAX_LANES)
 #define ZNI_MAX_COLUMNS (ZNI_STRIP_VECTORS * ZNI_MAX_LANES)
 
 /* The register tile: rows x (vectors * lanes) sums over k, one row of a panel against one run of b after the other. a
@@ -1966,33 +1967,32 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
    twice and runs out of registers (17 instead of 87 GFLOP/s). */
 ZNI_INLINE void zni_tile(const int rows, const int vectors, const int lanes, const int fused, int k, const zn_real *ZNI_RESTRICT a,
                          const zn_real *ZNI_RESTRICT b, const int *ZNI_RESTRICT off, zn_real *ZNI_RESTRICT c, size_t ldc, int add, const zn_real *never) {
-    zn_real sum[8][ZNI_STRIP_VECTORS][ZNI_MAX_LANES];
+    zn_real sum[ZNI_MAX_TILE];
+    const zn_real *ZNI_RESTRICT start = a;
     int i, j, l;
-    ZNI_UNROLL for (i = 0; i < rows; ++i) {
-        ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) sum[i][j][l] = a[i];
+#define ZNI_SUM sum[(i * vectors + j) * lanes + l]
+#define ZNI_EACH(outer, inner, what)                                                            \
+    ZNI_UNROLL for (outer) {                                                                    \
+        ZNI_UNROLL for (inner) for (l = 0; l < lanes; ++l) what; \
     }
+#define ZNI_ROWS i = 0; i < rows; ++i
+#define ZNI_VECTORS j = 0; j < vectors; ++j
+    if (vectors > rows) ZNI_EACH(ZNI_VECTORS, ZNI_ROWS, ZNI_SUM = 0)
+    else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = 0)
     a += rows;
     do {
         const zn_real *run;
         if (k == 0) goto done;
         run = b + *off++;
-        ZNI_UNROLL for (i = 0; i < rows; ++i) {
-            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) sum[i][j][l] = zni_multiply_add(fused, a[i], run[j * lanes + l], sum[i][j][l]);
-        }
+        if (vectors > rows) ZNI_EACH(ZNI_VECTORS, ZNI_ROWS, ZNI_SUM = zni_multiply_add(fused, a[i], run[j * lanes + l], ZNI_SUM))
+        else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, a[i], run[j * lanes + l], ZNI_SUM))
         a += rows;
         --k;
     } while (a != never);
     return;
 done:
-    if (add) {
-        ZNI_UNROLL for (i = 0; i < rows; ++i) {
-            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) c[(size_t)i * ldc + (size_t)(j * lanes + l)] += sum[i][j][l];
-        }
-    } else {
-        ZNI_UNROLL for (i = 0; i < rows; ++i) {
-            ZNI_UNROLL for (j = 0; j < vectors; ++j) for (l = 0; l < lanes; ++l) c[(size_t)i * ldc + (size_t)(j * lanes + l)] = sum[i][j][l];
-        }
-    }
+    if (add) ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] += ZNI_SUM)
+    else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] = ZNI_SUM + start[i])
 }
 /* Two rows of a against six runs of b: twelve vectors of partial dot products. */
 ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *ZNI_RESTRICT a0, const zn_real *ZNI_RESTRICT a1,
@@ -2016,13 +2016,6 @@ ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn
 done:
     ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] = sum[0][j][l];
     ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[(6 + j) * lanes + l] = sum[1][j][l];
-}
-/* All tiles of one column of the result, top to bottom. */
-ZNI_INLINE void zni_tiles_body(const int rows, const int vectors, const int lanes, const int fused, int panels, int k, const zn_real *a, const zn_real *b,
-                               const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) {
-    int p;
-    for (p = 0; p < panels; ++p)
-        zni_tile(rows, vectors, lanes, fused, k, a + (size_t)p * (size_t)(rows * (k + 1)), b, off, c + (size_t)(p * rows) * ldc, ldc, add, never);
 }
 /* sums[m * k + r] += a_m . b_r over len values (a multiple of lanes), a_m = a + m * pitch, b_r = b + off[r]. */
 ZNI_INLINE void zni_dots_body(const int lanes, const int fused, int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,
@@ -2048,20 +2041,20 @@ ZNI_INLINE void zni_dots_body(const int lanes, const int fused, int len, int row
 typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     const char *name;
     int lanes, rows; /* reals in a vector, rows of a tile */
-    void (*tile)(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
-    void (*strip)(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
+    void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
+    void (*strip)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*dots)(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off, zn_real *sums, const zn_real *never);
 } zni_kernels;
 
 /* The functions of one instruction set with vectors of `bytes`. */
 #define ZNI_KERNELS(set, target, bytes, tile_rows, fused)                                                                                               \
-    target ZNI_VECTORISE static void zni_tile_##set(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
+    target ZNI_VECTORISE static void zni_tile_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                     const zn_real *never) {                                                                             \
-        zni_tiles_body(tile_rows, ZNI_TILE_VECTORS, (int)(bytes / sizeof(zn_real)), fused, panels, k, a, b, off, c, ldc, add, never);                    \
+        zni_tile(tile_rows, ZNI_TILE_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                    \
     }                                                                                                                                                   \
-    target ZNI_VECTORISE static void zni_strip_##set(int panels, int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
+    target ZNI_VECTORISE static void zni_strip_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                      const zn_real *never) {                                                                            \
-        zni_tiles_body(2, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, panels, k, a, b, off, c, ldc, add, never);                           \
+        zni_tile(2, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                           \
     }                                                                                                                                                   \
     target ZNI_VECTORISE static void zni_dots_##set(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,          \
                                                     zn_real *sums, const zn_real *never) {                                                              \
@@ -2404,22 +2397,25 @@ ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *run
    few tiles. */
 static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, zn_real *dst,
                            int add, zn_real *scratch) {
-    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t;
+    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
     ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions, q;
+    void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) = p->shift > 0 ? kernels->strip : kernels->tile;
+    size_t panel = (size_t)(blocks->steps + 1) * (size_t)rows;
     zn_real *tiles = scratch + blocks->planes * (size_t)blocks->band;
     zni_run runs[ZNI_MAX_COLUMNS];
     zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, begin, blocks->band, scratch, (size_t)blocks->band);
     for (q = begin; q < end; q += columns) {
         int count = zni_pass_runs(p, q, columns, runs);
         const zn_real *b = scratch + (q - begin);
-        int direct = count == 1 && runs[0].count == columns && runs[0].rows == p->rows && p->dst_step == 1 ? whole : 0, panel = (blocks->steps + 1) * rows, now;
+        int direct = count == 1 && runs[0].count == columns && runs[0].rows == p->rows && p->dst_step == 1 ? whole : 0, now;
         if (count == 0) continue;
-        if (direct > 0)
-            (p->shift > 0 ? kernels->strip : kernels->tile)(direct, blocks->steps, panels, b, blocks->off, dst + runs[0].to, p->dst_row, add, NULL);
+        for (t = 0; t < direct; ++t)
+            tile(blocks->steps, panels + (size_t)t * panel, b, blocks->off, dst + runs[0].to + (size_t)(t * rows) * p->dst_row, p->dst_row, add, NULL);
         for (t = direct; t * rows < p->rows; t += now) {
             now = (p->rows - t * rows + rows - 1) / rows;
             if (now > ZNI_PANELS_AT_ONCE) now = ZNI_PANELS_AT_ONCE;
-            (p->shift > 0 ? kernels->strip : kernels->tile)(now, blocks->steps, panels + (size_t)t * (size_t)panel, b, blocks->off, tiles, (size_t)columns, 0, NULL);
+            for (i = 0; i < now; ++i)
+                tile(blocks->steps, panels + (size_t)(t + i) * panel, b, blocks->off, tiles + (size_t)(i * rows * columns), (size_t)columns, 0, NULL);
             zni_pass_scatter(p, runs, count, tiles, columns, t * rows, now * rows, dst, add);
         }
     }
