@@ -2306,18 +2306,19 @@ typedef struct zni_blocks {
 #define ZNI_BAND_REALS 49152 /* of one thread's band: half of a common second-level cache */
 #define ZNI_MIN_TASKS 48     /* tasks wanted, so that many threads share them evenly; never their number of threads */
 
-static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra_planes, int granule, zni_blocks *out) {
+/* extra: planes besides the source's that share a block; shortest: positions below which a block wastes its time. */
+static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granule, int shortest, zni_blocks *out) {
     const zni_window *w = &p->win;
     int halo = zni_window_halo(w), c, u, v, r = 0;
     double fit, positions = ((double)(w->n - 1) * w->hp + w->gh) * w->wp;
     memset(out, 0, sizeof *out);
     out->planes = (size_t)p->channels * (size_t)(w->py * w->px);
-    fit = ZNI_BAND_REALS / (double)(out->planes + (size_t)extra_planes) - halo;
+    fit = ZNI_BAND_REALS / (double)(out->planes + (size_t)extra) - halo;
     if (fit > positions * p->groups / ZNI_MIN_TASKS) fit = positions * p->groups / ZNI_MIN_TASKS;
     if (fit < halo) fit = halo;
-    if (fit < 2 * granule) fit = 2 * granule;
+    if (fit < shortest) fit = shortest;
     if (fit > positions) fit = positions;
-    if ((double)(out->planes + (size_t)extra_planes) * (fit + halo + 3 * granule + 64) > INT_MAX / 4 || positions > (double)PTRDIFF_MAX / 64) return 0;
+    if ((double)(out->planes + (size_t)extra) * (fit + halo + 3 * granule + 64) > INT_MAX / 4 || positions > (double)PTRDIFF_MAX / 64) return 0;
     out->positions = zni_window_positions(w);
     out->count = (int)((out->positions + (ptrdiff_t)fit - 1) / (ptrdiff_t)fit);
     out->len = (int)((out->positions + out->count - 1) / out->count + granule - 1) / granule * granule;
@@ -2427,7 +2428,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
     zni_blocks blocks;
     size_t panel, per_thread;
     zn_real *panels, *scratch;
-    if (!zni_blocks_plan(ctx, p, 0, columns, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
+    if (!zni_blocks_plan(ctx, p, 0, columns, 2 * columns, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
     panel = zni_size_mul((size_t)((p->rows + rows - 1) / rows * rows), (size_t)(blocks.steps + 1));
     per_thread = blocks.planes * (size_t)blocks.band + (size_t)(ZNI_PANELS_AT_ONCE * rows * columns) + 64;
     panels = zni_reals_take(ctx, zni_size_mul(panel, (size_t)p->groups));
@@ -2450,75 +2451,99 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
 }
 
 /* ---- the weights' gradient: dot products of bands ---- */
-/* Part `part` of the blocks of one group adds its products into sums (rows x steps). */
-static void zni_pass_dots(const zni_kernels *kernels, const zni_pass *p, const zni_window *dy_win, const zni_blocks *blocks, int first, int last, const zn_real *x,
-                          const zn_real *dy, size_t dy_channel, zn_real *sums, zn_real *scratch) {
+#define ZNI_DOT_ROWS 64       /* rows of dy in one band */
+#define ZNI_DOT_POSITIONS 512 /* shortest block: a tile's twelve sums are added up across their lanes once per block */
+#define ZNI_DOT_TASKS 32
+
+typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the blocks */
+    zni_pass pass;
+    zni_window dy; /* the grid's own values, zeros between rows */
+    zni_blocks blocks;
+    int channels;  /* of dy per group */
+    int rows, chunks, parts;
+    size_t dy_channel, dy_group; /* steps of dy */
+    size_t one;                  /* sums of a group in one part */
+} zni_dots;
+
+static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
+    zni_pass *p = &d->pass;
+    int strip;
+    *p = zni_pass_forward(s);
+    strip = p->shift > 0;
+    d->dy = p->win;
+    d->dy.sh = p->dst_h;
+    d->dy.sw = p->win.gw;
+    d->dy.sy = d->dy.py = d->dy.kh = strip ? 2 : 1;
+    d->dy.sx = d->dy.px = d->dy.kw = 1;
+    d->dy.top = d->dy.left = 0;
+    d->rows = p->rows < ZNI_DOT_ROWS ? p->rows : ZNI_DOT_ROWS;
+    d->chunks = (p->rows + d->rows - 1) / d->rows;
+    d->dy_channel = (size_t)s->oh * (size_t)s->ow;
+    d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
+    if (!zni_blocks_plan(ctx, p, d->rows, lanes, ZNI_DOT_POSITIONS, &d->blocks)) return 0;
+    d->one = zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
+    d->parts = (ZNI_DOT_TASKS + p->groups * d->chunks - 1) / (p->groups * d->chunks);
+    if (d->parts > d->blocks.count) d->parts = d->blocks.count;
+    return 1;
+}
+/* Products of a chunk of rows over the blocks of one part. */
+static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zn_real *x, const zn_real *dy, zn_real *sums, zn_real *scratch) {
+    const zni_pass *p = &d->pass;
+    const zni_blocks *blocks = &d->blocks;
+    int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
+    int rows = p->rows - first < d->rows ? p->rows - first : d->rows, block = (int)((int64_t)blocks->count * part / d->parts);
+    int last = (int)((int64_t)blocks->count * (part + 1) / d->parts);
     zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band;
-    int block, channels = p->shift > 0 ? 1 : p->rows;
-    memset(sums, 0, (size_t)p->rows * (size_t)blocks->steps * sizeof(zn_real));
-    for (block = first; block < last; ++block) {
+    x += (size_t)group * p->src_group;
+    dy += (size_t)group * d->dy_group + (size_t)first * d->dy_channel;
+    sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (size_t)first * (size_t)blocks->steps;
+    memset(sums, 0, (size_t)rows * (size_t)blocks->steps * sizeof(zn_real));
+    for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
         zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, q, blocks->band, scratch, (size_t)blocks->band);
-        zni_band(dy_win, channels, dy, p->dst_sample, dy_channel, q, blocks->len, dy_band, (size_t)blocks->band);
-        kernels->dots(blocks->len, p->rows, blocks->steps, dy_band, (size_t)blocks->band, scratch, blocks->off, sums, NULL);
+        zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, q, blocks->len, dy_band, (size_t)blocks->band);
+        kernels->dots(blocks->len, rows, blocks->steps, dy_band, (size_t)blocks->band, scratch, blocks->off, sums, NULL);
     }
 }
-/* dw += the parts' sums, in their order. */
-static void zni_pass_fold(const zni_pass *p, const zni_blocks *blocks, int parts, int group, int row, const zn_real *sums, zn_real *dw) {
-    int c, u, v, part, r = 0;
-    size_t one = (size_t)p->rows * (size_t)blocks->steps;
-    const zn_real *from = sums + (size_t)group * (size_t)parts * one + (size_t)row * (size_t)blocks->steps;
+/* dw += the parts' sums of a row, in their order. */
+static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *sums, zn_real *dw) {
+    const zni_pass *p = &d->pass;
+    int c, u, v, part;
+    const zn_real *from = sums + (size_t)group * (size_t)d->parts * d->one + (size_t)row * (size_t)d->blocks.steps;
     for (c = 0; c < p->channels; ++c)
         for (u = 0; u < p->win.kh; ++u)
-            for (v = 0; v < p->win.kw; ++v, ++r) {
+            for (v = 0; v < p->win.kw; ++v, ++from) {
                 ptrdiff_t at = zni_pass_weight(p, group, row, c, u, v);
                 double sum = 0.0;
-                for (part = 0; at >= 0 && part < parts; ++part) sum += (double)from[(size_t)part * one + (size_t)r];
+                for (part = 0; at >= 0 && part < d->parts; ++part) sum += (double)from[(size_t)part * d->one];
                 if (at >= 0) dw[at] += (zn_real)sum;
             }
 }
 static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
-    zni_pass p = zni_pass_forward(s);
-    zni_window dy_win = p.win;
-    zni_blocks blocks;
-    int threads = zni_max_threads(), strip = p.shift > 0, parts, task, tasks;
-    size_t per_thread, dy_channel = (size_t)s->oh * (size_t)s->ow, one;
+    zni_dots d;
+    int threads = zni_max_threads(), task, tasks;
+    size_t per_thread;
     zn_real *sums, *scratch;
-    dy_win.sh = p.dst_h;
-    dy_win.sw = p.win.gw;
-    dy_win.sy = dy_win.py = strip ? 2 : 1;
-    dy_win.sx = dy_win.px = dy_win.kw = 1;
-    dy_win.kh = dy_win.py;
-    dy_win.top = dy_win.left = 0;
-    if (!zni_blocks_plan(ctx, &p, p.rows, kernels->lanes, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
-    one = zni_size_mul((size_t)p.rows, (size_t)blocks.steps);
-    parts = p.groups >= 32 ? 1 : (32 + p.groups - 1) / p.groups; /* of each group's blocks: fixed, whatever the threads */
-    if (parts > blocks.count) parts = blocks.count;
-    tasks = p.groups * parts;
-    per_thread = (blocks.planes + (size_t)p.rows) * (size_t)blocks.band + 64;
-    sums = zni_reals_take(ctx, zni_size_mul(one, (size_t)tasks));
+    if (!zni_dots_plan(ctx, s, kernels->lanes, &d)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
+    per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + 64;
+    sums = zni_reals_take(ctx, zni_size_mul(d.one, zni_size_mul((size_t)d.pass.groups, (size_t)d.parts)));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (sums != NULL && scratch != NULL) {
+        tasks = d.pass.groups * d.chunks * d.parts;
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
-        for (task = 0; task < tasks; ++task) {
-            int group = task / parts, part = task % parts;
-            zni_pass_dots(kernels, &p, &dy_win, &blocks, (int)((int64_t)blocks.count * part / parts), (int)((int64_t)blocks.count * (part + 1) / parts),
-                          x + (size_t)group * p.src_group, dy + (size_t)group * (strip ? dy_channel : p.dst_group), dy_channel, sums + (size_t)task * one,
-                          scratch + (size_t)zni_thread() * per_thread);
-        }
-        tasks = strip ? p.groups : p.groups * p.rows;
-        ZNI_OMP(parallel for if (one > ZNI_CONV_PARALLEL / 64))
-        for (task = 0; task < tasks; ++task) {
-            if (strip) {
-                zni_pass_fold(&p, &blocks, parts, task, 0, sums, dw);
-                zni_pass_fold(&p, &blocks, parts, task, 1, sums, dw);
-            } else zni_pass_fold(&p, &blocks, parts, task / p.rows, task % p.rows, sums, dw);
+        for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, dy, sums, scratch + (size_t)zni_thread() * per_thread);
+        tasks = d.pass.groups * d.pass.rows;
+        if (d.pass.shift > 0) /* the two rows of a strip share their weights */
+            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / 2, task % 2, sums, dw);
+        else {
+            ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
+            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
         }
     }
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, sums);
-    zni_buffer_give(ctx, blocks.off);
+    zni_buffer_give(ctx, d.blocks.off);
     return ctx->code;
 }
 
