@@ -1937,7 +1937,9 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #elif defined(__GNUC__)
 #define ZNI_UNROLL _Pragma("GCC unroll 16")
 /* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
-#define ZNI_VECTORISE __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic", "no-tree-loop-distribute-patterns", "no-var-tracking-assignments")))
+#define ZNI_VECTORISE \
+    __attribute__((optimize("O2", "tree-vectorize", "vect-cost-model=dynamic", "allow-store-data-races", "no-tree-loop-distribute-patterns", \
+                            "no-var-tracking-assignments")))
 #else
 #define ZNI_UNROLL
 #define ZNI_VECTORISE
@@ -1957,8 +1959,11 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
 
 #define ZNI_MAX_LANES 16
 #define ZNI_TILE_VECTORS 3
+#define ZNI_STRIP_ROWS 2
 #define ZNI_STRIP_VECTORS 6
-#define ZNI_MAX_TILE (8 * ZNI_TILE_VECTORS * ZNI_MAX_LANES)
+#define ZNI_DOT_ROWS 3
+#define ZNI_DOT_RUNS 4
+#define ZNI_MAX_SUMS (8 * ZNI_TILE_VECTORS * ZNI_MAX_LANES)
 #define ZNI_MAX_COLUMNS (ZNI_STRIP_VECTORS * ZNI_MAX_LANES)
 
 /* The register tile: rows x (vectors * lanes) sums over k, one row of a panel against one run of b after the other. a
@@ -1967,7 +1972,7 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
    twice and runs out of registers (17 instead of 87 GFLOP/s). */
 ZNI_INLINE void zni_tile(const int rows, const int vectors, const int lanes, const int fused, int k, const zn_real *ZNI_RESTRICT a,
                          const zn_real *ZNI_RESTRICT b, const int *ZNI_RESTRICT off, zn_real *ZNI_RESTRICT c, size_t ldc, int add, const zn_real *never) {
-    zn_real sum[ZNI_MAX_TILE];
+    zn_real sum[ZNI_MAX_SUMS];
     const zn_real *ZNI_RESTRICT start = a;
     int i, j, l;
 #define ZNI_SUM sum[(i * vectors + j) * lanes + l]
@@ -1994,48 +1999,27 @@ done:
     if (add) ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] += ZNI_SUM)
     else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] = ZNI_SUM + start[i])
 }
-/* Two rows of a against six runs of b: twelve vectors of partial dot products. */
-ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *ZNI_RESTRICT a0, const zn_real *ZNI_RESTRICT a1,
-                             const zn_real *const b[6], zn_real *ZNI_RESTRICT out, const zn_real *never) {
-    zn_real sum[2][6][ZNI_MAX_LANES];
-    const zn_real *ZNI_RESTRICT b0 = b[0], *ZNI_RESTRICT b1 = b[1], *ZNI_RESTRICT b2 = b[2], *ZNI_RESTRICT b3 = b[3], *ZNI_RESTRICT b4 = b[4], *ZNI_RESTRICT b5 = b[5];
+/* Three rows of a against four runs of b: twelve vectors of partial dot products over len values, a multiple of lanes.
+   (With two rows against six gcc reads each run twice, and that is what bounds it.) */
+ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *const a[ZNI_DOT_ROWS], const zn_real *const b[ZNI_DOT_RUNS], zn_real *ZNI_RESTRICT out,
+                             const zn_real *never) {
+    zn_real sum[ZNI_DOT_ROWS * ZNI_DOT_RUNS * ZNI_MAX_LANES];
+    const zn_real *a0 = a[0], *a1 = a[1], *a2 = a[2], *b0 = b[0], *b1 = b[1], *b2 = b[2], *b3 = b[3];
     ptrdiff_t i = 0;
     int j, l;
-    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) sum[0][j][l] = 0;
-    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) sum[1][j][l] = 0;
+    ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) sum[j * lanes + l] = 0;
     do {
         if (i >= len) goto done;
-#define ZNI_DOT(j)                                                                                                 \
-        for (l = 0; l < lanes; ++l) sum[0][j][l] = zni_multiply_add(fused, a0[i + l], b##j[i + l], sum[0][j][l]); \
-        for (l = 0; l < lanes; ++l) sum[1][j][l] = zni_multiply_add(fused, a1[i + l], b##j[i + l], sum[1][j][l]);
-        ZNI_DOT(0) ZNI_DOT(1) ZNI_DOT(2) ZNI_DOT(3) ZNI_DOT(4) ZNI_DOT(5)
+#define ZNI_DOT(m, r) \
+        for (l = 0; l < lanes; ++l) sum[(m * ZNI_DOT_RUNS + r) * lanes + l] = zni_multiply_add(fused, a##m[i + l], b##r[i + l], sum[(m * ZNI_DOT_RUNS + r) * lanes + l]);
+        ZNI_DOT(0, 0) ZNI_DOT(1, 0) ZNI_DOT(2, 0) ZNI_DOT(0, 1) ZNI_DOT(1, 1) ZNI_DOT(2, 1)
+        ZNI_DOT(0, 2) ZNI_DOT(1, 2) ZNI_DOT(2, 2) ZNI_DOT(0, 3) ZNI_DOT(1, 3) ZNI_DOT(2, 3)
 #undef ZNI_DOT
         i += lanes;
     } while (a0 + i != never);
     return;
 done:
-    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] = sum[0][j][l];
-    ZNI_UNROLL for (j = 0; j < 6; ++j) for (l = 0; l < lanes; ++l) out[(6 + j) * lanes + l] = sum[1][j][l];
-}
-/* sums[m * k + r] += a_m . b_r over len values (a multiple of lanes), a_m = a + m * pitch, b_r = b + off[r]. */
-ZNI_INLINE void zni_dots_body(const int lanes, const int fused, int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,
-                              zn_real *sums, const zn_real *never) {
-    zn_real part[12 * ZNI_MAX_LANES];
-    int m, r, i, l;
-    for (r = 0; r < k; r += 6) {
-        const zn_real *run[6];
-        for (i = 0; i < 6; ++i) run[i] = b + off[r + i < k ? r + i : k - 1];
-        for (m = 0; m < rows; m += 2) {
-            const zn_real *a0 = a + (size_t)m * pitch;
-            zni_dot_tile(lanes, fused, len, a0, m + 1 < rows ? a0 + pitch : a0, run, part, never);
-            for (i = 0; i < 12; ++i) {
-                zn_real sum[ZNI_MAX_LANES / 2], *p = part + i * lanes;
-                for (l = 0; l < lanes / 2; ++l) sum[l] = p[l] + p[l + lanes / 2];
-                for (l = 1; l < lanes / 2; ++l) sum[0] += sum[l];
-                if (r + i % 6 < k && m + i / 6 < rows) sums[(size_t)(m + i / 6) * (size_t)k + (size_t)(r + i % 6)] += sum[0];
-            }
-        }
-    }
+    ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] = sum[j * lanes + l];
 }
 
 typedef struct zni_kernels { /* the bodies compiled for one instruction set */
@@ -2043,7 +2027,7 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     int lanes, rows; /* reals in a vector, rows of a tile */
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*strip)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
-    void (*dots)(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off, zn_real *sums, const zn_real *never);
+    void (*dots)(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never);
 } zni_kernels;
 
 /* The functions of one instruction set with vectors of `bytes`. */
@@ -2054,11 +2038,10 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     }                                                                                                                                                   \
     target ZNI_VECTORISE static void zni_strip_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                      const zn_real *never) {                                                                            \
-        zni_tile(2, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                           \
+        zni_tile(ZNI_STRIP_ROWS, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                           \
     }                                                                                                                                                   \
-    target ZNI_VECTORISE static void zni_dots_##set(int len, int rows, int k, const zn_real *a, size_t pitch, const zn_real *b, const int *off,          \
-                                                    zn_real *sums, const zn_real *never) {                                                              \
-        zni_dots_body((int)(bytes / sizeof(zn_real)), fused, len, rows, k, a, pitch, b, off, sums, never);                                               \
+    target ZNI_VECTORISE static void zni_dots_##set(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never) {            \
+        zni_dot_tile((int)(bytes / sizeof(zn_real)), fused, len, a, b, out, never);                                                                     \
     }
 #define ZNI_KERNELS_ROW(set, bytes, tile_rows) \
     { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set }
@@ -2180,8 +2163,8 @@ static void zni_band(const zni_window *w, int channels, const zn_real *from, siz
 /* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
 typedef struct zni_pass {
     zni_window win;
-    int groups, channels, rows; /* rows of the result per group: channels, or in a strip two image rows of one channel */
-    int shift;                  /* rows of taps from the first image row of a strip to the second; 0: not a strip */
+    int groups, channels, rows; /* rows of the result per group: channels, or in a strip image rows of one channel */
+    int shift;                  /* rows of taps from one image row of a strip to the next; 0: not a strip */
     size_t src_sample, src_group, src_channel;
     size_t dst_sample, dst_group, dst_row, dst_line, dst_at; /* steps of the destination; where grid position 0 goes */
     int dst_step, dst_h;                                     /* columns between grid positions; grid rows that exist */
@@ -2193,22 +2176,22 @@ typedef struct zni_pass {
 static ptrdiff_t zni_pass_weight(const zni_pass *p, int group, int row, int channel, int u, int v) {
     if (p->shift > 0) {
         u -= row * p->shift;
-        if (u < 0 || u >= p->win.kh - p->shift) return -1;
+        if (u < 0 || u >= p->win.kh - (p->rows - 1) * p->shift) return -1;
         row = 0;
     }
     return (ptrdiff_t)((size_t)group * p->w_group + (size_t)row * p->w_row + (size_t)channel * p->w_channel) + (p->tap_y + u * p->tap_step) * p->k + p->tap_x + v * p->tap_step;
 }
-/* Two image rows at a time for depthwise ones; a single line for 1 x 1 ones that need no geometry. */
-static void zni_pass_finish(zni_pass *p) {
+/* A strip of image rows at a time for depthwise ones; a single line for 1 x 1 ones that need no geometry. */
+static void zni_pass_finish(zni_pass *p, int strip) {
     zni_window *w = &p->win;
     p->dst_h = w->gh;
     if (p->shift > 0) {
-        p->rows = 2;
-        w->kh += p->shift;
-        w->sy *= 2;
-        w->gh = (w->gh + 1) / 2;
+        p->rows = strip;
+        w->kh += (strip - 1) * p->shift;
+        w->sy *= strip;
+        w->gh = (w->gh + strip - 1) / strip;
         p->dst_row = p->dst_line;
-        p->dst_line *= 2;
+        p->dst_line *= (size_t)strip;
     } else if (w->kh * w->kw * w->sy * w->sx == 1 && w->top == 0 && w->left == 0 && w->gh == w->sh && w->gw == w->sw && p->dst_step == 1 && p->dst_line == (size_t)w->gw &&
                (double)w->gh * w->gw < INT_MAX / 4) {
         w->gw = w->sw = w->gh * w->gw;
@@ -2217,7 +2200,7 @@ static void zni_pass_finish(zni_pass *p) {
     zni_window_finish(w);
 }
 ZNI_INLINE int zni_conv_depthwise(const zni_conv_shape *s) { return s->groups == s->c && s->o == s->c && s->c > 1; }
-static zni_pass zni_pass_forward(const zni_conv_shape *s) {
+static zni_pass zni_pass_forward(const zni_conv_shape *s, int strip) {
     zni_pass p;
     zni_window *w = &p.win;
     memset(&p, 0, sizeof p);
@@ -2245,7 +2228,7 @@ static zni_pass zni_pass_forward(const zni_conv_shape *s) {
     p.w_row = p.w_channel * (size_t)p.channels;
     p.w_group = p.w_row * (size_t)p.rows;
     p.tap_step = 1;
-    zni_pass_finish(&p);
+    zni_pass_finish(&p, strip);
     return p;
 }
 /* First tap and number of taps that reach position `at` modulo the stride; offset of the first in the result's gradient. */
@@ -2289,7 +2272,7 @@ static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     p->w_channel = p->w_row * (size_t)p->rows;
     p->w_group = p->w_channel * (size_t)p->channels;
     p->tap_step = -s->stride;
-    zni_pass_finish(p);
+    zni_pass_finish(p, ZNI_STRIP_ROWS);
     return 1;
 }
 
@@ -2363,7 +2346,7 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
             zni_run *run = &runs[count++];
             run->first = at;
             run->count = valid;
-            run->rows = p->shift > 0 && 2 * a + 1 >= p->dst_h ? 1 : p->rows;
+            run->rows = p->shift > 0 && p->dst_h - a * p->rows < p->rows ? p->dst_h - a * p->rows : p->rows;
             run->to = n * p->dst_sample + p->dst_at + (size_t)a * p->dst_line + (size_t)b * (size_t)p->dst_step;
         }
         at += len;
@@ -2398,7 +2381,7 @@ ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *run
    few tiles. */
 static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, zn_real *dst,
                            int add, zn_real *scratch) {
-    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
+    int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
     ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions, q;
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) = p->shift > 0 ? kernels->strip : kernels->tile;
     size_t panel = (size_t)(blocks->steps + 1) * (size_t)rows;
@@ -2424,7 +2407,7 @@ static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const 
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
 static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
-    int rows = p->shift > 0 ? 2 : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, threads = zni_max_threads(), tasks, task;
+    int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, threads = zni_max_threads(), tasks, task;
     zni_blocks blocks;
     size_t panel, per_thread;
     zn_real *panels, *scratch;
@@ -2451,7 +2434,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
 }
 
 /* ---- the weights' gradient: dot products of bands ---- */
-#define ZNI_DOT_ROWS 64       /* rows of dy in one band */
+#define ZNI_DOT_BAND 63       /* rows of dy in one band */
 #define ZNI_DOT_POSITIONS 512 /* shortest block: a tile's twelve sums are added up across their lanes once per block */
 #define ZNI_DOT_TASKS 32
 
@@ -2468,15 +2451,15 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
     int strip;
-    *p = zni_pass_forward(s);
+    *p = zni_pass_forward(s, ZNI_DOT_ROWS);
     strip = p->shift > 0;
     d->dy = p->win;
     d->dy.sh = p->dst_h;
     d->dy.sw = p->win.gw;
-    d->dy.sy = d->dy.py = d->dy.kh = strip ? 2 : 1;
+    d->dy.sy = d->dy.py = d->dy.kh = strip ? p->rows : 1;
     d->dy.sx = d->dy.px = d->dy.kw = 1;
     d->dy.top = d->dy.left = 0;
-    d->rows = p->rows < ZNI_DOT_ROWS ? p->rows : ZNI_DOT_ROWS;
+    d->rows = p->rows < ZNI_DOT_BAND ? p->rows : ZNI_DOT_BAND;
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
@@ -2485,6 +2468,29 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->parts = (ZNI_DOT_TASKS + p->groups * d->chunks - 1) / (p->groups * d->chunks);
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
+}
+/* sums[m * steps + r] += row m of dy's band . run r of x's band, over one block. */
+ZNI_VECTORISE static void zni_dots_block(const zni_kernels *kernels, const zni_blocks *blocks, int rows, const zn_real *dy, const zn_real *x, zn_real *sums) {
+    zn_real part[ZNI_DOT_ROWS * ZNI_DOT_RUNS * ZNI_MAX_LANES];
+    const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_RUNS];
+    int m, r, i, j, l, lanes = kernels->lanes, steps = blocks->steps;
+    for (r = 0; r < steps; r += ZNI_DOT_RUNS) {
+        for (i = 0; i < ZNI_DOT_RUNS; ++i) b[i] = x + blocks->off[r + i < steps ? r + i : steps - 1];
+        for (m = 0; m < rows; m += ZNI_DOT_ROWS) {
+            for (i = 0; i < ZNI_DOT_ROWS; ++i) a[i] = dy + (size_t)(m + i < rows ? m + i : rows - 1) * (size_t)blocks->band;
+            kernels->dots(blocks->len, a, b, part, NULL);
+            for (i = 0; i < ZNI_DOT_ROWS && m + i < rows; ++i)
+                for (j = 0; j < ZNI_DOT_RUNS && r + j < steps; ++j) {
+                    const zn_real *p = part + (i * ZNI_DOT_RUNS + j) * lanes;
+                    zn_real sum[2] = {0, 0};
+                    for (l = 0; l < lanes; l += 2) {
+                        sum[0] += p[l];
+                        sum[1] += p[l + 1];
+                    }
+                    sums[(size_t)(m + i) * (size_t)steps + (size_t)(r + j)] += sum[0] + sum[1];
+                }
+        }
+    }
 }
 /* Products of a chunk of rows over the blocks of one part. */
 static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zn_real *x, const zn_real *dy, zn_real *sums, zn_real *scratch) {
@@ -2502,7 +2508,7 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
         zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, q, blocks->band, scratch, (size_t)blocks->band);
         zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, q, blocks->len, dy_band, (size_t)blocks->band);
-        kernels->dots(blocks->len, rows, blocks->steps, dy_band, (size_t)blocks->band, scratch, blocks->off, sums, NULL);
+        zni_dots_block(kernels, blocks, rows, dy_band, scratch, sums);
     }
 }
 /* dw += the parts' sums of a row, in their order. */
@@ -2534,8 +2540,8 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
         for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, dy, sums, scratch + (size_t)zni_thread() * per_thread);
         tasks = d.pass.groups * d.pass.rows;
-        if (d.pass.shift > 0) /* the two rows of a strip share their weights */
-            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / 2, task % 2, sums, dw);
+        if (d.pass.shift > 0) /* the rows of a strip share their weights */
+            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
         else {
             ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
             for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
@@ -2553,7 +2559,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
 /* y = w * x + bias. */
 static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zni_pass p = zni_pass_forward(s);
+        zni_pass p = zni_pass_forward(s, ZNI_STRIP_ROWS);
         zn_result result = zni_pass_run(ctx, &p, x, w, bias, y, 0);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
