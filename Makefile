@@ -19,20 +19,34 @@ DATA_TOOLS = $(patsubst data_tools/%.c,$(BUILD)/data_tools/%,$(wildcard data_too
 DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c tests/test_model.c tests/test_kernels.c tests/test_infer.c))
 TESTS      = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) $(DOUBLE)
 
+# Each program holds the whole library when it is compiled by hand. Here the implementation is compiled once per real type
+# and shared: ZENNET_IMPLEMENTATION_DONE tells the header that it stands elsewhere. Tests that look inside stay whole.
+WHOLE    = $(shell grep -lE 'zni_|ZNI_|ZN_MALLOC|ZENNET_STATIC|zimi_|ZIM_MALLOC' /dev/null tests/*.c data_tools/*.c)
+SHARED   = $(if $(filter $<,$(WHOLE)),,-DZENNET_IMPLEMENTATION_DONE -DZENNET_IMAGE_IMPLEMENTATION_DONE)
+objects  = $(if $(filter $<,$(WHOLE)),,-x none $(1) $(BUILD)/zennet_image.o)
+OBJECTS  = $(BUILD)/zennet.o $(BUILD)/zennet_double.o $(BUILD)/zennet_image.o
+
 all: $(EXAMPLES) $(DATA_TOOLS) $(TESTS) ## build every example, tool and test program
 
-$(BUILD)/examples/%: examples/%.c $(HEADERS)
+$(BUILD)/zennet.c:
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-$(BUILD)/data_tools/%: data_tools/%.c $(HEADERS)
+	@printf '#define _POSIX_C_SOURCE 200809L\n#define ZENNET_IMPLEMENTATION\n#include "zennet.h"\n' >$@
+$(BUILD)/zennet_image.c:
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-$(BUILD)/tests/%: tests/%.c $(HEADERS)
+	@printf '#define _POSIX_C_SOURCE 200809L\n#define ZENNET_IMAGE_IMPLEMENTATION\n#include "data_tools/zennet_image.h"\n' >$@
+$(BUILD)/zennet.o: $(BUILD)/zennet.c zennet.h
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+$(BUILD)/zennet_double.o: $(BUILD)/zennet.c zennet.h
+	$(CC) $(ALL_CFLAGS) -DZENNET_DOUBLE -c $< -o $@
+$(BUILD)/zennet_image.o: $(BUILD)/zennet_image.c data_tools/zennet_image.h
+	$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(DOUBLE): $(BUILD)/tests/%_double: tests/%.c $(HEADERS) $(OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $< -o $@ $(LIBS)
-$(DOUBLE): $(BUILD)/tests/%_double: tests/%.c $(HEADERS)
+	$(CC) $(ALL_CFLAGS) -DZENNET_DOUBLE $(SHARED) $< $(call objects,$(BUILD)/zennet_double.o) -o $@ $(LIBS)
+$(BUILD)/%: %.c $(HEADERS) $(OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -DZENNET_DOUBLE $< -o $@ $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(SHARED) $< $(call objects,$(BUILD)/zennet.o) -o $@ $(LIBS)
 
 test: all ## build and run every test; the last line is the sum
 	@BUILD=$(BUILD) CC="$(CC)" CXX="$(CXX)" sh tests/run.sh

@@ -5,6 +5,9 @@
 
 #include "data_tools/tool.h"
 #include <signal.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 #define ZENNET_IMAGE_IMPLEMENTATION

@@ -5,7 +5,10 @@
 #ifndef ZENNET_TESTS_CHECK_H
 #define ZENNET_TESTS_CHECK_H
 
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_passed, check_failed;

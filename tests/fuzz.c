@@ -9,6 +9,12 @@
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
 #define FUZZ_MEMORY ((size_t)1 << 30) /* what one damaged file may ask for in all */
 
 typedef struct fuzz_file {
@@ -219,7 +225,7 @@ int main(int argc, char **argv) {
     fuzz_file *files = (fuzz_file *)calloc((size_t)argc + 16, sizeof *files);
     unsigned char *bytes;
     size_t capacity = ((size_t)4 << 20) + 4096;
-    double seconds = 60, begin = zni_seconds();
+    double seconds = 60, begin = (double)time(NULL);
     uint64_t seed = 1;
     long rounds = 0, leaks = 0;
     int i, count = 0;
@@ -241,7 +247,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     rng = zn_rng_seed(seed);
-    while (zni_seconds() - begin < seconds) {
+    while ((double)time(NULL) - begin < seconds) {
         const fuzz_file *f = &files[zn_rng_below(&rng, (uint64_t)count)];
         if (!fuzz_round(&rng, f, path, bytes, capacity) && leaks++ == 0) printf("%s: memory was not given back in round %ld\n", f->path, rounds);
         ++rounds;

@@ -13,6 +13,11 @@
 #include "zennet.h"
 
 #include <dirent.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "golden_images.h"
 #include "golden_scores.h"

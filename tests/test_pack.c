@@ -6,6 +6,17 @@
 
 enum { IMAGES = 9, SIDE = 4, PIXELS = SIDE * SIDE * 3 };
 
+static uint64_t get64(const unsigned char *p) { /* little endian */
+    uint64_t v = 0;
+    int i;
+    for (i = 7; i >= 0; --i) v = v << 8 | p[i];
+    return v;
+}
+static void put64(unsigned char *p, uint64_t v) {
+    int i;
+    for (i = 0; i < 8; ++i) p[i] = (unsigned char)(v >> (8 * i));
+}
+
 /* Files beside the test programs. */
 static char pack_path[512], other_path[512], missing_folder[512];
 
@@ -166,9 +177,9 @@ static zn_result open_bytes(zn_ctx *ctx, const unsigned char *bytes, size_t size
 }
 /* Makes the checksums right again, so that a changed number is judged by itself. */
 static void repair(unsigned char *bytes, size_t size) {
-    size_t index = (size_t)zni_get_le(bytes + 24, 8);
-    if (index <= size) zni_put_le(bytes + 40, zn_fnv1a64(bytes + index, size - index, ZN_FNV_START), 8);
-    zni_put_le(bytes + 56, zn_fnv1a64(bytes, 56, ZN_FNV_START), 8);
+    size_t index = (size_t)get64(bytes + 24);
+    if (index <= size) put64(bytes + 40, zn_fnv1a64(bytes + index, size - index, ZN_FNV_START));
+    put64(bytes + 56, zn_fnv1a64(bytes, 56, ZN_FNV_START));
 }
 static void test_damage(zn_ctx *ctx) {
     size_t size, i;
@@ -185,7 +196,7 @@ static void test_damage(zn_ctx *ctx) {
         int changes = 1 + (int)zn_rng_below(&rng, 4);
         memcpy(copy, bytes, size);
         while (changes-- > 0) {
-            size_t at = zn_rng_below(&rng, 3) == 0 ? 8 + (size_t)zn_rng_below(&rng, 32) : (size_t)zni_get_le(bytes + 24, 8) + (size_t)zn_rng_below(&rng, size - zni_get_le(bytes + 24, 8));
+            size_t at = zn_rng_below(&rng, 3) == 0 ? 8 + (size_t)zn_rng_below(&rng, 32) : (size_t)get64(bytes + 24) + (size_t)zn_rng_below(&rng, size - get64(bytes + 24));
             copy[at] = (unsigned char)zn_rng_next(&rng);
         }
         repair(copy, size);
@@ -225,13 +236,13 @@ static void test_changed_while_mapped(zn_ctx *ctx) {
     zn_pack_writer_destroy(w);
     CHECK(zn_pack_open(ctx, other_path, &pack) == ZN_OK);
     CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_OK && rgb[bytes - 1] == 9);
-    if (pack != NULL && pack->file.mapped) {
-        put_file(other_path, pixels, 1000); /* cut short in place */
-        CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_ERROR_FILE);
-        refused(ctx, zn_pack_verify(pack), ZN_ERROR_FILE, "changed or truncated");
-    } else {
-        check_skip("files are not mapped on this system");
-    }
+#if defined(__unix__) || defined(__APPLE__)
+    put_file(other_path, pixels, 1000); /* cut short in place */
+    CHECK(zn_pack_rgb(pack, ZN_SPLIT_TRAIN, 2, rgb) == ZN_ERROR_FILE);
+    refused(ctx, zn_pack_verify(pack), ZN_ERROR_FILE, "changed or truncated");
+#else
+    check_skip("files are not mapped on this system");
+#endif
     zn_pack_close(pack);
     free(pixels);
     free(rgb);

@@ -3,6 +3,10 @@
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "check.h"
 
 #define TINY "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperResK3K3(16,16,1,8,1)SuperConvK1BNRELU(16,24,1,1)"

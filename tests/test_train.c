@@ -2,6 +2,10 @@
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include "check.h"
 
 enum { SIDE = 16, TRAIN = 96, TEST = 40, CLASSES = 4, PIXELS = SIDE * SIDE * 3 };
