@@ -950,7 +950,7 @@ typedef struct zn_metrics { /* of one evaluation; shares are of 1 */
 } zn_metrics;
 typedef struct zn_evaluate_opts {
     zn_split split;         /* TEST */
-    int batch;              /* 64; changes nothing but memory and time */
+    int batch;              /* 64; changes memory, time, and rounding */
     int by_index;           /* 0: classes are matched by name */
     const zn_input *input;  /* NULL: the network's own */
     int (*on_batch)(size_t done, size_t images, void *user); /* not 0: stop */
@@ -10650,7 +10650,7 @@ static const struct { /* name, kind (int or double; a capital: the result does n
     ZNI_FIELD(optimizer.weight_decay, 'd', 0, 1e6), ZNI_FIELD(optimizer.clip, 'd', 0, 1e30), ZNI_FIELD(optimizer.beta1, 'd', 0, 1),
     ZNI_FIELD(optimizer.beta2, 'd', 0, 1), ZNI_FIELD(optimizer.alpha, 'd', 0, 1), ZNI_FIELD(optimizer.rho, 'd', 0, 1), ZNI_FIELD(optimizer.eps, 'd', 0, 1),
     ZNI_FIELD(keep_weights, 'i', 0, 1), ZNI_FIELD(freeze_backbone, 'i', 0, 1), ZNI_FIELD(label_smoothing, 'd', 0, 1), ZNI_FIELD(mixup, 'd', 0, 100),
-    ZNI_FIELD(balanced, 'i', 0, 1), ZNI_FIELD(ema, 'd', 0, 0.9999999), ZNI_FIELD(keep_last, 'i', 0, 1), ZNI_FIELD(eval_batch, 'I', 0, 1000000),
+    ZNI_FIELD(balanced, 'i', 0, 1), ZNI_FIELD(ema, 'd', 0, 0.9999999), ZNI_FIELD(keep_last, 'i', 0, 1), ZNI_FIELD(eval_batch, 'i', 0, 1000000),
     ZNI_FIELD(eval_every, 'i', 1, 100000), ZNI_FIELD(distill.logits, 'd', 0, 1000), ZNI_FIELD(distill.features, 'd', 0, 1000), ZNI_FIELD(distill.clamp, 'd', 0, 1e30),
     ZNI_FIELD(checkpoint_seconds, 'D', 0, 1e9), ZNI_FIELD(augment.input.size, 'i', 1, ZN_MAX_INPUT_SIZE), ZNI_FIELD(augment.input.resize, 'i', 0, 2 * ZN_MAX_INPUT_SIZE),
     ZNI_FIELD(augment.input.bgr, 'i', 0, 1), ZNI_FIELD(augment.crop_resize, 'i', 0, 2 * ZN_MAX_INPUT_SIZE), ZNI_FIELD(augment.crop_padding, 'i', 0, ZN_MAX_INPUT_SIZE),
