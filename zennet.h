@@ -5508,13 +5508,17 @@ static zn_result zni_scorer_draw(zni_scorer *s, int draw) {
     s->drawn = draw;
     return ZN_OK;
 }
+/* Normal weights come from the ziggurat, a stream per tensor chosen by its name, as in zn_net_init. */
 static void zni_scorer_weights(zni_scorer *s) {
     int i;
     size_t k;
-    zn_net_init(s->net, s->opts.kind == ZN_SCORE_TENAS && !s->opts.golden ? ZN_INIT_PYTORCH : ZN_INIT_SCORE, s->seed);
+    if (s->opts.kind == ZN_SCORE_TENAS && !s->opts.golden) zn_net_init(s->net, ZN_INIT_PYTORCH, s->seed);
+    else zni_net_start_values(s->net);
     for (i = 0; i < s->net->count; ++i) {
         zn_tensor *t = s->net->tensors[i];
+        zn_rng rng = zn_rng_stream(s->seed, zn_fnv1a64(t->name, strlen(t->name), ZN_FNV_START));
         if (s->opts.golden && t->decay) zn_fill(t->data, t->name, s->seed, t->count, -sqrt(3.0), sqrt(3.0));
+        else if (t->decay && s->opts.kind != ZN_SCORE_TENAS) zni_normals(&s->normal, &rng, t->data, t->count, 1.0);
         for (k = 0; s->opts.kind == ZN_SCORE_SYNFLOW && s->net->roles[i] != ZNI_BUFFER && k < t->count; ++k) t->data[k] = (zn_real)fabs((double)t->data[k]);
     }
 }
@@ -5557,10 +5561,10 @@ static zn_tensor *zni_scorer_logits(zni_scorer *s, zn_tensor *x) { return zni_ne
    into a tile just before, and the moments of their output are taken just after. So every map goes to memory once and
    comes back once, and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-
    written links, pools, SE) goes through the network's ordinary walk. */
-#define ZNI_TILE_VALUES 196608
+#define ZNI_TILE_VALUES 524288
 
 /* Sum and sum of squares: short runs in zn_real over fixed lanes, collected in double. */
-static void zni_moments(const zn_real *x, size_t count, double out[2]) {
+ZNI_VECTORISE static void zni_moments(const zn_real *x, size_t count, double out[2]) {
     double sum = 0.0, squares = 0.0;
     while (count > 0) {
         size_t run = count < 1024 ? count : 1024, i, j;
@@ -5585,7 +5589,7 @@ static void zni_moments(const zn_real *x, size_t count, double out[2]) {
     out[0] = sum;
     out[1] = squares;
 }
-static void zni_rectify(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count, zn_real scale, zn_real shift, int relu) {
+ZNI_VECTORISE static void zni_rectify(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count, zn_real scale, zn_real shift, int relu) {
     size_t i;
     if (relu)
         for (i = 0; i < count; ++i) {

@@ -9,6 +9,8 @@
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
+#include "examples/structure_file.h"
+
 typedef struct listing {
     int json, layers, quiet;
 } listing;
@@ -28,20 +30,6 @@ static void print_layer(const zn_layer_info *l, void *user) {
         printf("%-46s %-8s %5s %5s %2s %2s %5s %5s %9s %12s %12s %10s\n", "layer", "kind", "in", "out", "k", "s", "groups", "size", "params", "MACs", "FLOPs", "values");
     printf("%-46s %-8s %5d %5d %2d %2d %5d %5d %9.0f %12.0f %12.0f %10.0f\n", l->name, l->kind, l->in, l->out, l->kernel, l->stride, l->groups, l->out_size, l->params, l->macs, l->flops,
            l->activations);
-}
-
-/* The structure of a text file's first line; NULL when path is no such file. The caller frees it. */
-static char *structure_of_file(const char *path) {
-    FILE *file = fopen(path, "rb");
-    char *text = file != NULL ? (char *)malloc(1 << 20) : NULL;
-    size_t size = text != NULL ? fread(text, 1, (1 << 20) - 1, file) : 0;
-    if (file != NULL) fclose(file);
-    if (text == NULL) return NULL;
-    text[size] = '\0';
-    text[strcspn(text, "\r\n")] = '\0';
-    if (size > 0 && strlen(text) <= size && strchr(text, '(') != NULL) return text;
-    free(text);
-    return NULL;
 }
 
 static void print_totals(const char *structure, const zn_net_opts *o, int resolution, const zn_count *c, double effective, int json) {

@@ -17,7 +17,7 @@
 
 /* ---- Ctrl-C ---- */
 static volatile sig_atomic_t stop_asked;
-static void on_interrupt(int number) {
+TOOL_API void on_interrupt(int number) {
     (void)number;
     if (stop_asked) _Exit(130); /* the second time means it */
     stop_asked = 1;
