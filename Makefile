@@ -70,7 +70,7 @@ test-m32: ## the tests as 32-bit programs, where the compiler can
 FUZZ_SECONDS = 60
 fuzz: ## damaged files into every reader, under the sanitizers, for FUZZ_SECONDS
 	+@$(MAKE) --no-print-directory CC=gcc BUILD=build/asan CFLAGS="$(ASAN)" build/asan/tests/fuzz
-	build/asan/tests/fuzz --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt tests/checkpoints/*.pth tests/checkpoints/*.safetensors)
+	build/asan/tests/fuzz --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt tests/images/* tests/checkpoints/*.pth tests/checkpoints/*.safetensors)
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16

@@ -500,7 +500,7 @@ static int zimi_pnm_binary(zimi_pnm *p, unsigned char *row, size_t count) {
     if (p->job->size - p->at < need) return zimi_fail_at(p->job, p->job->size, "the file ends too early");
     for (i = 0; i < count; ++i) {
         unsigned value;
-        if (p->kind == 4) value = 1 ^ (in[i / 8] >> (7 - i % 8) & 1u);
+        if (p->kind == 4) value = 1u ^ ((unsigned)in[i / 8] >> (7 - i % 8) & 1u);
         else value = p->maxval > 255 ? zimi_be16(in + 2 * i) : in[i];
         if (p->maxval == 255) row[i] = (unsigned char)value;
         else row[i] = zimi_pnm_scale(value < p->maxval ? value : p->maxval, p->maxval);
@@ -1418,7 +1418,7 @@ static int zimi_unfilter(int filter, unsigned char *row, const unsigned char *ab
 ZIMI_INLINE unsigned zimi_png_sample(const unsigned char *row, size_t i, int depth) {
     if (depth == 8) return row[i];
     if (depth == 16) return zimi_be16(row + 2 * i);
-    return row[i * (size_t)depth / 8] >> (8 - depth - (int)(i * (size_t)depth % 8)) & ((1u << depth) - 1);
+    return (unsigned)row[i * (size_t)depth / 8] >> (8 - depth - (int)(i * (size_t)depth % 8)) & ((1u << depth) - 1);
 }
 /* Makes an 8-bit row of `count` pixels and returns its channels. */
 static int zimi_png_expand(const zimi_png *p, const unsigned char *row, int count, unsigned char *out) {
@@ -1866,11 +1866,12 @@ static int zimi_jpeg_markers(zimi_jpeg *j) {
    IMG-DCT  JPEG reader: inverse DCT
    ------------------------------------------------------------------------------------------------------------------
    The accurate integer transform that libjpeg calls islow (Loeffler, Ligtenberg, Moschytz 1989, 13-bit constants,
-   2 further bits kept between the passes), to the last bit. Arithmetic is modulo 2^32, so that absurd coefficients are
-   harmless. Layers above: IMG-BASE.
+   2 further bits kept between the passes), to the last bit. Arithmetic is modulo 2^16 and 2^32, so that absurd
+   coefficients are harmless. Layers above: IMG-BASE.
    ================================================================================================================== */
 ZIMI_INLINE unsigned char zimi_clamp(int value) { return (unsigned char)((unsigned)value <= 255 ? value : value < 0 ? 0 : 255); }
 ZIMI_INLINE int16_t zimi_wrap(int value) { return (int16_t)value; }
+ZIMI_INLINE uint32_t zimi_times(int16_t a, int16_t b) { return (uint32_t)((int32_t)a * b); }
 ZIMI_INLINE unsigned char zimi_clamp16(int16_t value) { return (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value); } /* vectorises */
 
 /* Cosines times 2^13. They are handed over as a table because products of two 16-bit variables vectorise well, products
@@ -1879,23 +1880,25 @@ static const int16_t zimi_idct_factor[12] = {4433, 15137, 6270, 9633, 16069, 319
 
 /* The transform of all eight columns; in and out have 8 rows of 8. */
 static void zimi_idct_columns(const int16_t *ZIMI_RESTRICT in, int16_t *ZIMI_RESTRICT out, int bits, const int16_t *ZIMI_RESTRICT f) {
-    int half = 1 << (bits - 1), i;
     const int16_t f0 = f[0], f1 = f[1], f2 = f[2], f3 = f[3], f4 = f[4], f5 = f[5], f6 = f[6], f7 = f[7], f8 = f[8], f9 = f[9], f10 = f[10], f11 = f[11];
+    uint32_t half = 1u << (bits - 1);
+    int i;
     for (i = 0; i < 8; ++i) {
-        int a0 = (zimi_wrap(in[i] + in[32 + i]) * 8192) + half, a1 = (zimi_wrap(in[i] - in[32 + i]) * 8192) + half;
-        int z = zimi_wrap(in[16 + i] + in[48 + i]) * f0, a2 = z - in[48 + i] * f1, a3 = z + in[16 + i] * f2;
         int16_t s3 = zimi_wrap(in[56 + i] + in[24 + i]), s4 = zimi_wrap(in[40 + i] + in[8 + i]);
-        int z5 = zimi_wrap(s3 + s4) * f3, z3 = z5 - s3 * f4, z4 = z5 - s4 * f5;
-        int z1 = zimi_wrap(in[56 + i] + in[8 + i]) * f6, z2 = zimi_wrap(in[40 + i] + in[24 + i]) * f7;
-        int b0 = in[56 + i] * f8 - z1 + z3, b1 = in[40 + i] * f9 - z2 + z4, b2 = in[24 + i] * f10 - z2 + z3, b3 = in[8 + i] * f11 - z1 + z4;
-        out[i] = zimi_wrap((a0 + a3 + b3) >> bits);
-        out[56 + i] = zimi_wrap((a0 + a3 - b3) >> bits);
-        out[8 + i] = zimi_wrap((a1 + a2 + b2) >> bits);
-        out[48 + i] = zimi_wrap((a1 + a2 - b2) >> bits);
-        out[16 + i] = zimi_wrap((a1 - a2 + b1) >> bits);
-        out[40 + i] = zimi_wrap((a1 - a2 - b1) >> bits);
-        out[24 + i] = zimi_wrap((a0 - a3 + b0) >> bits);
-        out[32 + i] = zimi_wrap((a0 - a3 - b0) >> bits);
+        uint32_t a0 = ((uint32_t)zimi_wrap(in[i] + in[32 + i]) << 13) + half, a1 = ((uint32_t)zimi_wrap(in[i] - in[32 + i]) << 13) + half;
+        uint32_t z = zimi_times(zimi_wrap(in[16 + i] + in[48 + i]), f0), a2 = z - zimi_times(in[48 + i], f1), a3 = z + zimi_times(in[16 + i], f2);
+        uint32_t z5 = zimi_times(zimi_wrap(s3 + s4), f3), z3 = z5 - zimi_times(s3, f4), z4 = z5 - zimi_times(s4, f5);
+        uint32_t z1 = zimi_times(zimi_wrap(in[56 + i] + in[8 + i]), f6), z2 = zimi_times(zimi_wrap(in[40 + i] + in[24 + i]), f7);
+        uint32_t b0 = zimi_times(in[56 + i], f8) - z1 + z3, b1 = zimi_times(in[40 + i], f9) - z2 + z4;
+        uint32_t b2 = zimi_times(in[24 + i], f10) - z2 + z3, b3 = zimi_times(in[8 + i], f11) - z1 + z4;
+        out[i] = zimi_wrap((int32_t)(a0 + a3 + b3) >> bits);
+        out[56 + i] = zimi_wrap((int32_t)(a0 + a3 - b3) >> bits);
+        out[8 + i] = zimi_wrap((int32_t)(a1 + a2 + b2) >> bits);
+        out[48 + i] = zimi_wrap((int32_t)(a1 + a2 - b2) >> bits);
+        out[16 + i] = zimi_wrap((int32_t)(a1 - a2 + b1) >> bits);
+        out[40 + i] = zimi_wrap((int32_t)(a1 - a2 - b1) >> bits);
+        out[24 + i] = zimi_wrap((int32_t)(a0 - a3 + b0) >> bits);
+        out[32 + i] = zimi_wrap((int32_t)(a0 - a3 - b0) >> bits);
     }
 }
 /* Interleaves the halves of 64 items; three times make rows of columns. */

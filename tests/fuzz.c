@@ -1,11 +1,12 @@
-/* fuzz.c - feeds damaged input to everything that reads: structure strings and files of every kind that the library
-   opens. Built with sanitizers by `make fuzz`; it ends well unless a reader crashes, leaks, or asks for more memory than
+/* fuzz.c - feeds damaged input to everything that reads: structure strings, pictures and files of every kind that the
+   library opens. Built with sanitizers by `make fuzz`; it ends well unless a reader crashes, leaks, or asks for more memory than
    a damaged small file can justify.
 
      build/asan/tests/fuzz [--seconds N] [--seed S] [FILE...]
 
-   Sound samples are the FILEs and some that it writes itself. A round takes one, cuts, flips, repeats or swaps some bytes, puts checksums right where
-   a format has them (or nothing behind them would ever be reached), and opens the result. */
+   Sound samples are the FILEs and some that it writes itself. A round takes one, cuts, flips, repeats or swaps some
+   bytes, puts checksums right where a format has them (or nothing behind them would ever be reached), and opens the
+   result. */
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
 
@@ -41,6 +42,23 @@ static void fuzz_free(void *memory, void *user) {
     free(memory);
 }
 
+/* zennet_image.h takes its memory here. */
+static fuzz_memory fuzz_images;
+static void *fuzz_image_realloc(void *memory, size_t bytes) {
+    void *fresh = bytes > FUZZ_MEMORY - fuzz_images.asked ? NULL : realloc(memory, bytes);
+    if (fresh == NULL) return NULL;
+    fuzz_images.asked += bytes;
+    fuzz_images.live += memory == NULL;
+    return fresh;
+}
+static void *fuzz_image_malloc(size_t bytes) { return fuzz_image_realloc(NULL, bytes); }
+static void fuzz_image_free(void *memory) { fuzz_free(memory, &fuzz_images); }
+#define ZIM_MALLOC(bytes) fuzz_image_malloc(bytes)
+#define ZIM_REALLOC(memory, bytes) fuzz_image_realloc(memory, bytes)
+#define ZIM_FREE(memory) fuzz_image_free(memory)
+#define ZENNET_IMAGE_IMPLEMENTATION
+#include "data_tools/zennet_image.h"
+
 static int fuzz_load(fuzz_file *f, const char *path) {
     FILE *file = fopen(path, "rb");
     size_t limit = (size_t)4 << 20;
@@ -48,7 +66,8 @@ static int fuzz_load(fuzz_file *f, const char *path) {
     f->bytes = file != NULL ? (unsigned char *)malloc(limit) : NULL;
     f->size = f->bytes != NULL ? fread(f->bytes, 1, limit, file) : 0;
     if (file != NULL) fclose(file);
-    return f->size > 0;
+    if (f->size > 0) f->bytes = (unsigned char *)realloc(f->bytes, f->size); /* shrinks */
+    return f->size > 0 && f->bytes != NULL;
 }
 
 /* One edit of *size bytes, never longer than capacity. */
@@ -93,9 +112,24 @@ static void fuzz_put64(unsigned char *p, uint64_t v) {
     int i;
     for (i = 0; i < 8; ++i) p[i] = (unsigned char)(v >> (8 * i));
 }
+/* Every chunk of a PNG ends with one. */
+static void fuzz_mend_png(unsigned char *bytes, size_t size) {
+    uint32_t table[256], sum;
+    size_t at = 8, length;
+    int i;
+    zimi_crc_table(table);
+    while (size - at >= 12) {
+        length = zimi_be32(bytes + at);
+        if (length > size - at - 12) return;
+        sum = zimi_crc(table, bytes + at + 4, length + 4);
+        for (i = 0; i < 4; ++i) bytes[at + 8 + length + (size_t)i] = (unsigned char)(sum >> (24 - 8 * i));
+        at += 12 + length;
+    }
+}
 /* Packs carry checksums of their header and index. */
 static void fuzz_mend(unsigned char *bytes, size_t size) {
     uint64_t begin, length;
+    if (size > 8 && memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) == 0) fuzz_mend_png(bytes, size);
     if (size < 64 || memcmp(bytes, "ZENPACK1", 8) != 0) return;
     begin = fuzz_get64(bytes + 24);
     length = fuzz_get64(bytes + 32);
@@ -149,6 +183,29 @@ static void fuzz_model(zn_ctx *ctx, const char *path) {
     zn_error_clear(ctx);
 }
 
+/* A copy of its own, so that the sanitizer sees a byte read past the end. 1 when everything was given back. */
+static int fuzz_image(const unsigned char *bytes, size_t size) {
+    unsigned char *exact = (unsigned char *)malloc(size > 0 ? size : 1);
+    zim_opts opts = zim_opts_default();
+    zim_info info;
+    zim_image image;
+    char error[ZIM_ERROR_SIZE];
+    int way;
+    if (exact == NULL) return 1;
+    memcpy(exact, bytes, size);
+    memset(&fuzz_images, 0, sizeof fuzz_images);
+    opts.max_pixels = (size_t)1 << 20;
+    zim_probe(exact, size, &info, error);
+    for (way = 0; way < 4; ++way) {
+        opts.salvage = way & 1;
+        opts.orient = way >> 1;
+        opts.channels = way == 0 ? 3 : way == 1 ? 4 : way == 2 ? 1 : 3;
+        if (zim_decode(exact, size, &opts, &image, error) == 0) zim_free(&image);
+    }
+    free(exact);
+    return fuzz_images.live == 0;
+}
+
 /* ------------------------------------------------------------------------------------------------------------------
    Samples that are written here: structures and a pack
    ------------------------------------------------------------------------------------------------------------------ */
@@ -180,6 +237,16 @@ static int fuzz_sample_pack(const char *path) {
     zn_ctx_destroy(ctx);
     return ok;
 }
+static int fuzz_sample_image(int kind, const char *path) {
+    static unsigned char pixels[4 * 40 * 30];
+    char error[ZIM_ERROR_SIZE];
+    size_t i;
+    for (i = 0; i < sizeof pixels; ++i) pixels[i] = (unsigned char)(i * i >> 4 ^ i / 7);
+    memset(&fuzz_images, 0, sizeof fuzz_images);
+    if (kind == 0) return zim_save_jpeg(path, pixels, 40, 30, 80, error) == 0;
+    if (kind == 1) return zim_save_ppm(path, pixels, 10, 10, error) == 0;
+    return zim_save_png(path, pixels, 40, 30, kind - 1, error) == 0; /* 1..4 channels */
+}
 /* Writes sample number i to path; 0 when there is none, or it could not be written. */
 static int fuzz_sample(int i, const char *path) {
     static const char *const texts[] = {
@@ -187,7 +254,7 @@ static int fuzz_sample(int i, const char *path) {
         "ConvKX(3,8,3,2)ResBlock(8,1,ConvKX(8,8,3,1)BN(8)RELU(8))MultiCatBlock(a|BN(8);SE(8)Swish(8))SA(16,4)MaxPool(16,3,2)",
         "ConvKX(3,8,3,2)MultiSumBlock(MaxPool(8,3,2)ConvDW(8,3,1);ConvKXG2(8,8,3,2))AdaptiveAvgPool(8,4)Sequential(ResBlockProj(RELU(8)))"};
     if (i < 3) return fuzz_sample_text(path, texts[i]);
-    return i == 3 && fuzz_sample_pack(path);
+    return i == 3 ? fuzz_sample_pack(path) : i < 10 && fuzz_sample_image(i - 4, path);
 }
 
 /* Every reader gets every file: one that is not meant for it must say so, too. */
@@ -215,7 +282,7 @@ static int fuzz_round(zn_rng *rng, const fuzz_file *f, const char *path, unsigne
     memcpy(bytes, f->bytes, size);
     while (edits-- > 0) fuzz_edit(rng, bytes, &size, capacity - 1);
     if (zn_rng_below(rng, 2) == 0) fuzz_mend(bytes, size);
-    if (zn_ctx_create(&hooks, &ctx) != ZN_OK) return 0;
+    if (!fuzz_image(bytes, size) || zn_ctx_create(&hooks, &ctx) != ZN_OK) return 0;
     fuzz_open(ctx, path, bytes, size);
     zn_ctx_destroy(ctx);
     return memory.live == 0;
