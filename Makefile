@@ -51,6 +51,19 @@ $(BUILD)/%: %.c $(HEADERS) $(OBJECTS)
 test: all ## build and run every test; the last line is the sum
 	@BUILD=$(BUILD) CC="$(CC)" CXX="$(CXX)" sh tests/run.sh
 
+# The whole way on faces drawn here: pictures, a pack, a trained network, its confusion matrix, its opinion of a few files.
+DEMO = $(BUILD)/demo
+DEMO_NET = SuperConvK3BNRELU(3,16,2,1)SuperResIDWE4K3(16,24,2,16,1)SuperResIDWE4K3(24,40,2,24,2)SuperResIDWE4K3(40,64,1,40,1)SuperConvK1BNRELU(64,256,1,1)
+DEMO_EPOCHS = 16
+demo: $(BUILD)/data_tools/toy_faces $(BUILD)/data_tools/pack $(BUILD)/examples/train $(BUILD)/examples/evaluate $(BUILD)/examples/infer ## draw faces, train on them, evaluate, classify
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	$(BUILD)/data_tools/toy_faces $(DEMO)/faces
+	$(BUILD)/data_tools/pack $(DEMO)/faces $(DEMO)/faces.pack
+	$(BUILD)/examples/train --data $(DEMO)/faces.pack --arch "$(DEMO_NET)" --resolution 48 --epochs $(DEMO_EPOCHS) --batch 32 --lr 0.1 --warmup 1 --bn-momentum 0.1 \
+	    --no-augment --label-smoothing 0.1 --out $(DEMO)/faces.safetensors --log $(DEMO)/log.csv --preview $(DEMO)/preview.png
+	$(BUILD)/examples/evaluate --model $(DEMO)/faces.safetensors --data $(DEMO)/faces.pack
+	$(BUILD)/examples/infer --model $(DEMO)/faces.safetensors $$(ls $(DEMO)/faces/basic/Image/aligned/test_000[1-5]_aligned.jpg)
+
 # The same suite built in other ways; the long golden files run in the plain build only.
 VARIANT = $(MAKE) --no-print-directory test GOLDEN_SHARED=no
 export GOLDEN_SHARED
@@ -78,4 +91,4 @@ help: ## list the targets
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test test-asan test-clang test-noomp test-cxx test-m32 fuzz help clean
+.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz help clean
