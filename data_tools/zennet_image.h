@@ -6,11 +6,23 @@
          #include "zennet_image.h"
      Everywhere else just #include it. Nothing to link.
 
-         zim_image image;
-         char error[ZIM_ERROR_SIZE];
-         if (zim_load("face.jpg", NULL, &image, error) != 0) return fprintf(stderr, "face.jpg: %s\n", error), 1;
-         (row y begins at image.pixels + (size_t)y*image.width*image.channels)
-         zim_free(&image);
+   A PROGRAM
+         #define ZENNET_IMAGE_IMPLEMENTATION
+         #include "zennet_image.h"
+         int main(int argc, char **argv) { // picture in, picture of half its size out
+             char error[ZIM_ERROR_SIZE] = "needs IN and OUT.png";
+             zim_image image;
+             int i, bad = argc != 3 || zim_load(argv[1], NULL, &image, error) != 0; // NULL: RGB, and limits on the size
+             if (!bad) {
+                 int w = image.width / 2, h = image.height / 2;
+                 for (i = 0; i < w * h * 3; ++i) // row y begins at pixels + y*width*3; the half fits in front of the whole
+                     image.pixels[i] = image.pixels[(i / (w * 3) * 2 * image.width + i / 3 % w * 2) * 3 + i % 3];
+                 bad = zim_save_png(argv[2], image.pixels, w, h, 3, error) != 0;
+                 zim_free(&image);
+             }
+             if (bad) fprintf(stderr, "%s\n", error);
+             return bad;
+         }
 
    READS
      JPEG  baseline, extended (Huffman, 8 bit), progressive; gray, YCbCr, RGB, CMYK, YCCK (Adobe marker, component ids);
@@ -78,7 +90,7 @@ typedef enum zim_format { ZIM_UNKNOWN = 0, ZIM_JPEG, ZIM_PNG, ZIM_PNM, ZIM_BMP }
 typedef struct zim_opts {
     int channels;      /* of the result. 3: RGB (gray repeated, alpha dropped, as Pillow's convert("RGB")); 4: RGBA (255
                           where the file has no alpha); 1: gray, (19595 R + 38470 G + 7471 B + 32768) >> 16. Default 3 */
-    int max_side;      /* width and height above it are refused; 65535 */
+    int max_side;      /* width and height above it are refused; 65535, at most 1 << 24 */
     size_t max_pixels; /* width*height above it is refused before anything big is allocated; 1 << 28. Decoding takes up to
                           about 15 bytes per pixel */
     int orient;        /* 1: turns and mirrors the picture upright by its EXIF orientation; 0 */
@@ -320,13 +332,15 @@ static int zimi_write_file(const char *path, const void *head, size_t head_size,
    Decoders hand over rows of 1 (gray), 2 (gray + alpha), 3 (RGB) or 4 (RGBA) channels; here they become what was asked
    for. Layer above: IMG-BASE.
    ================================================================================================================== */
+#define ZIMI_MAX_SIDE (1 << 24) /* so that the bits of a row can be counted in 32 bits */
+
 /* Checks the size in job->info against the limits. */
 static int zimi_check_limits(zimi_job *job) {
     int width = job->info.width, height = job->info.height;
+    int limit = job->opts.max_side < ZIMI_MAX_SIDE ? job->opts.max_side : ZIMI_MAX_SIDE;
     if (width < 1 || height < 1) return zimi_fail(job->error, "%d x %d pixels: the picture is empty", width, height);
     if (job->image == NULL) return 0;
-    if (width > job->opts.max_side || height > job->opts.max_side)
-        return zimi_fail(job->error, "%d x %d pixels: a side above the limit of %d", width, height, job->opts.max_side);
+    if (width > limit || height > limit) return zimi_fail(job->error, "%d x %d pixels: a side above the limit of %d", width, height, limit);
     if (zimi_mul((size_t)width, (size_t)height) > job->opts.max_pixels)
         return zimi_fail(job->error, "%d x %d pixels: above the limit of %lu in all", width, height, (unsigned long)job->opts.max_pixels);
     return 0;
