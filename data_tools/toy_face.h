@@ -20,8 +20,8 @@ enum { TOY_SURPRISE, TOY_FEAR, TOY_DISGUST, TOY_HAPPINESS, TOY_SADNESS, TOY_ANGE
 #define TOY_STRENGTH_LOW 0.85 /* weakest expression, as a share of its row */
 #define TOY_STRENGTH_HIGH 1.2
 #define TOY_SCATTER 0.05      /* each part's own deviation, whatever the expression */
-#define TOY_TURN 0.17         /* pose: largest turn in the plane, radians */
-#define TOY_SHIFT 0.058        /* largest shift, share of the side */
+#define TOY_TURN 0.145         /* pose: largest turn in the plane, radians */
+#define TOY_SHIFT 0.05        /* largest shift, share of the side */
 #define TOY_OCCLUDED 0.2      /* share of faces with something in front */
 
 enum {
@@ -366,7 +366,7 @@ static void toy_background(toy_canvas *c, zn_rng *rng) {
 
 /* Light from one side, often strong enough to turn the sign of a pixel's correlation with anything. */
 static void toy_light(toy_canvas *c, zn_rng *rng) {
-    double direction = toy_between(rng, 0, 6.283), strength = toy_between(rng, 0, 0.5), gain = toy_between(rng, 0.75, 1.15), tint[3], u, v;
+    double direction = toy_between(rng, 0, 6.283), strength = toy_between(rng, 0, 0.45), gain = toy_between(rng, 0.75, 1.15), tint[3], u, v;
     double lx = cos(direction) * strength, ly = sin(direction) * strength;
     int gray = zn_rng_below(rng, 8) == 0, i, j, k;
     for (k = 0; k < 3; ++k) tint[k] = gain * toy_between(rng, 0.88, 1.12);
