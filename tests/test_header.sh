@@ -16,7 +16,7 @@ case "$CC" in
 *) languages="-std=c99 -std=c11" ;;
 esac
 for language in $languages; do
-    check "implementation, $language" $CC $language $WARN -O1 -fno-pie $include -c "$work/impl.c" -o "$work/impl.o"
+    check "implementation, $language" $CC $language $WARN -O0 -fno-pie $include -c "$work/impl.c" -o "$work/impl.o"
     check "declarations, $language" $CC $language $WARN $include -c "$work/use.c" -o "$work/use.o"
     check "two files, $language" $CC -no-pie $language "$work/impl.o" "$work/use.o" -o "$work/use" -lm
     check "two files run, $language" "$work/use"
@@ -31,15 +31,15 @@ if command -v nm >/dev/null; then
     check "no variables that can be written: $(tr '\n' ' ' <"$work/globals.txt")" test ! -s "$work/globals.txt"
 fi
 language=${languages##* }
-check "static" $CC $language $WARN -O1 $include "$work/static.c" -o "$work/static" -lm
+check "static" $CC $language $WARN -O0 $include "$work/static.c" -o "$work/static" -lm
 check "static runs" "$work/static"
-check "static in two files" $CC $language -O1 $include "$work/static.c" "$work/static2.c" -o "$work/static" -lm
-check "double" $CC $language $WARN -O1 -DZENNET_DOUBLE $include -c "$work/impl.c" -o "$work/double.o"
-check "no dispatch" $CC $language $WARN -O1 -DZN_NO_DISPATCH $include -c "$work/impl.c" -o "$work/plain.o"
+check "static in two files" $CC $language -O0 $include "$work/static.c" "$work/static2.c" -o "$work/static" -lm
+check "double" $CC $language $WARN -O0 -DZENNET_DOUBLE $include -c "$work/impl.c" -o "$work/double.o"
+check "no dispatch" $CC $language $WARN -O0 -DZN_NO_DISPATCH $include -c "$work/impl.c" -o "$work/plain.o"
 case "$CC" in
 *c++*) ;;
 *) if command -v "$CXX" >/dev/null; then
-    check "as C++11" $CXX -x c++ -std=c++11 $WARN -O1 $include -c "$work/impl.c" -o "$work/cxx.o"
+    check "as C++11" $CXX -x c++ -std=c++11 $WARN -O0 $include -c "$work/impl.c" -o "$work/cxx.o"
     check "implementation in C++, use in C++" $CXX -x c++ -std=c++11 $include "$work/use.c" -x none "$work/cxx.o" -o "$work/use" -lm
     check "C++ runs" "$work/use"
 fi ;;
@@ -48,15 +48,15 @@ refuse "-ffast-math" $CC $language -ffast-math $include -c "$work/impl.c" -o "$w
 
 # The program in the header's manual.
 sed -n '/^   A PROGRAM/,/^   CONTENTS/p' zennet.h | sed '1d;$d;s/^         //' >"$work/manual.c"
-check "the manual's program builds" $CC $language -O1 $include "$work/manual.c" -o "$work/manual" -lm
+check "the manual's program builds" $CC $language -O0 $include "$work/manual.c" -o "$work/manual" -lm
 check "the manual's program runs" sh -c "'$work/manual' | grep -q '^step 30: loss 0.00'"
 # Every C block of the README that has a main.
 if [ -f README.md ]; then
     awk -v out="$work/readme" '/^```c$/ { n++; on = 1; next } /^```/ { on = 0 } on { print > (out n ".c") }' README.md
     for block in "$work"/readme*.c; do
         [ -f "$block" ] || continue
-        if grep -q 'main(' "$block"; then check "README's $(basename "$block") builds" $CC $language -O1 $include "$block" -o "$work/readme" -lm
-        else check "README's $(basename "$block") compiles" $CC $language -O1 $include -c "$block" -o "$work/readme.o"; fi
+        if grep -q 'main(' "$block"; then check "README's $(basename "$block") builds" $CC $language -O0 $include "$block" -o "$work/readme" -lm
+        else check "README's $(basename "$block") compiles" $CC $language -O0 $include -c "$block" -o "$work/readme.o"; fi
     done
 fi
 
