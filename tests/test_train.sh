@@ -1,0 +1,100 @@
+#!/bin/sh
+# train and evaluate as commands: killed and resumed to the same bytes, stopped by Ctrl-C, full disks, wrong labels,
+# wrong usage. The set is small toy faces.
+. tests/check.sh
+if [ ! -x "$BUILD/data_tools/toy_faces" ]; then skip_all "$BUILD/data_tools/toy_faces is not built"; fi
+OMP_WAIT_POLICY=passive # the tests share their cores
+export OMP_WAIT_POLICY
+arch='SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperConvK1BNRELU(16,32,1,1)'
+train="$BUILD/examples/train"
+# said NAME TEXT: the last command's output holds a line like TEXT.
+said() {
+    cp "$work/check.log" "$work/said.log"
+    check "$1" grep -q -- "$2" "$work/said.log"
+}
+evaluate="$BUILD/examples/evaluate"
+
+check "toy faces" "$BUILD/data_tools/toy_faces" "$work/toy" --layout names --train 96 --test 48 --size 32
+check "pack" "$BUILD/data_tools/pack" "$work/toy" "$work/toy.pack"
+set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch 16 --recipe rafdb --ema 0.9 --checkpoint-seconds 0.05
+check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
+check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
+check "contact sheet" "$train" "$@" --epochs 1 --out "$work/sheet.zn" --checkpoint-dir "" --preview "$work/sheet.png"
+check "contact sheet is a picture" test -s "$work/sheet.png"
+check "no folder when none is wanted" test ! -e "$work/sheet.zn.run"
+
+# Killed at any moment, five times, then left to end.
+for moment in 0.1 0.3 0.2 0.5 0.4; do
+    "$train" "$@" --out "$work/killed.zn" --resume >/dev/null 2>&1 &
+    sleep $moment
+    kill -9 $! 2>/dev/null
+    wait $! 2>/dev/null
+done
+check "resumed after kills" "$train" "$@" --out "$work/killed.zn" --resume
+check "the same bytes as without kills" cmp "$work/whole.zn" "$work/killed.zn"
+check "threads change nothing" "$train" "$@" --out "$work/threads.zn" --threads 1
+check "the same bytes from one thread" cmp "$work/whole.zn" "$work/threads.zn"
+
+# Ctrl-C: as soon as the folder is there. (Background jobs of sh ignore SIGINT, so a shell of its own starts it.)
+"$train" "$@" --epochs 5000 --eval-every 5000 --out "$work/stopped.zn" >"$work/stop.log" 2>&1 &
+job=$!
+tries=0
+while [ ! -e "$work/stopped.zn.run/latest.safetensors" ] && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+kill -INT $job 2>/dev/null
+wait $job
+check "exit status of a stopped run" test $? -eq 1
+check "says how to go on" grep -q "stopped; --resume" "$work/stop.log"
+check "no model from a stopped run" test ! -e "$work/stopped.zn"
+
+# Other options, other data, no room.
+status "other options do not resume" 1 "$train" "$@" --seed 2 --out "$work/killed.zn" --resume
+said "says which" 'made with "seed 1", but now it is "seed 2"'
+cp -r "$work/killed.zn.run" "$work/before"
+(
+    trap '' XFSZ
+    ulimit -f 8
+    status "no room for a checkpoint" 1 "$train" "$@" --seed 2 --out "$work/killed.zn" --log ""
+    grep -q "cannot write" "$work/check.log" || echo "failed: does not say that it cannot write"
+    echo "$failed" >"$work/room"
+)
+check "no room is an error with words" test "$(cat "$work/room")" -eq 0
+check "what was there is whole" cmp "$work/before/latest.safetensors" "$work/killed.zn.run/latest.safetensors"
+check "nothing half is left" test ! -e "$work/killed.zn.run/latest.safetensors.part"
+status "no folder to write to" 1 "$train" "$@" --out "$work/none/x.zn"
+status "no such pack" 1 "$train" "$@" --data "$work/none.pack" --out "$work/x.zn"
+head -c 20000 "$work/toy.pack" >"$work/cut.pack"
+status "a truncated pack" 1 "$train" "$@" --data "$work/cut.pack" --out "$work/x.zn"
+status "a bad structure" 1 "$train" "$@" --arch "SuperConvK3BNRELU(3,8,2,1" --out "$work/x.zn"
+said "with its column" column
+
+# Transfer, distillation, options.
+check "transfer" "$train" "$@" --epochs 1 --out "$work/transfer.zn" --pretrained "$work/whole.zn" --freeze
+check "distillation, optimizer, schedule" "$train" "$@" --epochs 2 --out "$work/student.zn" --teacher "$work/whole.zn" --optimizer adam --lr 0.002 --schedule step --milestones 1 \
+    --micro-batch 8 --clip 1 --balanced --init msra --lw-att --attention se --keep-last
+check "evaluate" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack"
+said "its last line" '^48 images: top-1 '
+"$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --json >"$work/test.json" 2>/dev/null
+for key in top1 top5 mean_class confusion; do check "JSON has $key" grep -q "\"$key\": " "$work/test.json"; done
+check "the train split too" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --split train
+
+# The same faces under each other's names: the hint.
+check "numbered folders" "$BUILD/data_tools/toy_faces" "$work/numbers" --layout folders --train 96 --test 48 --size 32
+check "pack" "$BUILD/data_tools/pack" "$work/numbers" "$work/true.pack" --labels raf
+check "pack with wrong names" "$BUILD/data_tools/pack" "$work/numbers" "$work/wrong.pack" --labels Fear,Disgust,Happiness,Sadness,Anger,Neutral,Surprise
+check "a network that knows its faces" "$train" --data "$work/true.pack" --arch 'SuperConvK3BNRELU(3,16,2,1)SuperResIDWE4K3(16,32,2,32,1)SuperConvK1BNRELU(32,64,1,1)' --resolution 24 --epochs 40 \
+    --batch 16 --lr 0.1 --balanced --keep-last --bn-momentum 0.1 --out "$work/fit.zn" --checkpoint-dir ""
+check "evaluation under wrong names" "$evaluate" --model "$work/fit.zn" --data "$work/wrong.pack" --split train
+said "hint" 'what it calls "Surprise" is "Fear"'
+"$evaluate" --model "$work/fit.zn" --data "$work/wrong.pack" --split train --by-index --json >"$work/index.json" 2>/dev/null
+"$evaluate" --model "$work/fit.zn" --data "$work/true.pack" --split train --json >"$work/names.json" 2>/dev/null
+check "by number all is well" cmp "$work/index.json" "$work/names.json"
+
+# Wrong usage.
+status "no data" 2 "$train" --out "$work/x.zn"
+status "no model" 2 "$evaluate" --data "$work/toy.pack"
+for bad in "--epochs 0" "--epochs x" "--lr -1" "--schedule round" "--optimizer adamw" "--augment lots" "--milestones 1,x" "--warmup 9" "--batch 0" "--nonsense 1" "--recipe raf" "stray"; do
+    status "wrong usage: $bad" 2 "$train" "$@" --out "$work/x.zn" $bad
+done
+status "help" 0 "$train" --help
+check "help shows the recipe's defaults" sh -c "'$train' --recipe rafdb --help | grep -q 'passes over the data (400)'"
+check_done
