@@ -85,10 +85,17 @@ fuzz: ## damaged files into every reader, under the sanitizers, for FUZZ_SECONDS
 	+@$(MAKE) --no-print-directory CC=gcc BUILD=build/asan CFLAGS="$(ASAN)" build/asan/tests/fuzz
 	build/asan/tests/fuzz --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt tests/images/* tests/checkpoints/*.pth tests/checkpoints/*.safetensors)
 
+PYTHON ?= python3
+bench-peers: $(BUILD)/examples/benchmark $(BUILD)/data_tools/to_onnx ## time zennet.h against ONNX Runtime and PyTorch, where Python has them
+	$(PYTHON) tests/peers/bench_peers.py --build $(BUILD) --mode infer,train
+
+check-onnx: $(BUILD)/data_tools/to_onnx ## the golden networks in ONNX Runtime, where Python has it
+	$(PYTHON) tests/peers/check_onnx.py --build $(BUILD) $(wildcard tests/golden/*.txt ../shared/golden/*.txt)
+
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz help clean
+.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx help clean
