@@ -1393,6 +1393,7 @@ static int lay_cross_check_file(lay_set *s, const char *list, lay_sample *const 
     long number, rows = 0;
     int status;
     if (lay_path(s, path, s->root, list, "", "") != 0 || lay_open(s, &r, path) != 0) return -1;
+    memset(&c, 0, sizeof c);
     status = lay_next_record(s, &r);
     if (status == 1) c = lay_csv_columns(&r);
     for (status = status == 1 && c.header ? lay_next_record(s, &r) : status; status == 1; status = lay_next_record(s, &r)) {
