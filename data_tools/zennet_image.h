@@ -2858,27 +2858,25 @@ ZIM_API int zim_encode_jpeg(const unsigned char *rgb, int width, int height, int
     return zimi_jpeg_encode(rgb, width, height, quality, out_bytes, out_size, error);
 }
 
-/* Writes what an encoder gave, and frees it. */
-static int zimi_save_encoded(const char *path, unsigned char *bytes, size_t size, char *error) {
-    int bad = zimi_write_file(path, "", 0, bytes, size, error);
+/* Encodes and writes; setting is the quality of JPEG, the channels of PNG. */
+static int zimi_save(zim_format format, const char *path, const unsigned char *pixels, int width, int height, int setting, char *error) {
+    char scratch[ZIM_ERROR_SIZE];
+    unsigned char *bytes;
+    size_t size;
+    int bad;
+    if (error == NULL) error = scratch;
+    if (format == ZIM_JPEG) bad = zim_encode_jpeg(pixels, width, height, setting, &bytes, &size, error);
+    else bad = zim_encode_png(pixels, width, height, setting, &bytes, &size, error);
+    if (bad) return -1;
+    bad = zimi_write_file(path, "", 0, bytes, size, error);
     ZIM_FREE(bytes);
     return bad;
 }
 ZIM_API int zim_save_png(const char *path, const unsigned char *pixels, int width, int height, int channels, char *error) {
-    char scratch[ZIM_ERROR_SIZE];
-    unsigned char *bytes;
-    size_t size;
-    if (error == NULL) error = scratch;
-    if (zim_encode_png(pixels, width, height, channels, &bytes, &size, error) != 0) return -1;
-    return zimi_save_encoded(path, bytes, size, error);
+    return zimi_save(ZIM_PNG, path, pixels, width, height, channels, error);
 }
 ZIM_API int zim_save_jpeg(const char *path, const unsigned char *rgb, int width, int height, int quality, char *error) {
-    char scratch[ZIM_ERROR_SIZE];
-    unsigned char *bytes;
-    size_t size;
-    if (error == NULL) error = scratch;
-    if (zim_encode_jpeg(rgb, width, height, quality, &bytes, &size, error) != 0) return -1;
-    return zimi_save_encoded(path, bytes, size, error);
+    return zimi_save(ZIM_JPEG, path, rgb, width, height, quality, error);
 }
 ZIM_API int zim_save_ppm(const char *path, const unsigned char *rgb, int width, int height, char *error) {
     char head[64], scratch[ZIM_ERROR_SIZE];
