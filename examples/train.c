@@ -38,6 +38,13 @@ static zn_augment_opts augment_opts(const char *name, int size) {
     if (strcmp(name, "affectnet") == 0) return zn_augment_opts_affectnet(size);
     if (strcmp(name, "cifar") == 0) return zn_augment_opts_cifar(size);
     if (strcmp(name, "imagenet") == 0) return zn_augment_opts_imagenet(size);
+    if (strcmp(name, "simple") == 0) {
+        zn_augment_opts o = zn_augment_opts_none(size);
+        o.crop = ZN_CROP_PADDED;
+        o.crop_padding = size / 16 + 1;
+        o.flip = 0.5;
+        return o;
+    }
     return zn_augment_opts_none(size);
 }
 
@@ -65,7 +72,7 @@ static int parse(int argc, char **argv, settings *s) {
         {"bn-momentum", TOOL_REAL, &s->net.bn_momentum, "M", "of batch norm's running statistics", 0, 1},
         {"init", TOOL_TEXT, &s->init, "custom|msra|xavier|stupid|zero|01|pytorch", "start weights", 0, 0},
         {"seed", TOOL_SEED, &s->train.seed, "S", "of start weights, order, augmentation", 0, 0},
-        {"augment", TOOL_TEXT, &s->augment, "none|rafdb|affectnet|cifar|imagenet", "what happens to images", 0, 0},
+        {"augment", TOOL_TEXT, &s->augment, "none|simple|rafdb|affectnet|cifar|imagenet", "what happens to images; simple: shifted, flipped", 0, 0},
         {"no-augment", TOOL_FLAG, &s->no_augment, "", "the same as --augment none --mixup 0", 0, 0},
         {"mixup", TOOL_REAL, &s->train.mixup, "A", "alpha of mixup; 0: off", 0, 100},
         {"label-smoothing", TOOL_REAL, &s->train.label_smoothing, "X", "share of a target spread over all classes", 0, 1},
