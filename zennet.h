@@ -1072,6 +1072,9 @@ typedef struct zn_train_result {
 ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
                               zn_train_result **out_result);
 ZN_API void zn_train_result_destroy(zn_train_result *result);
+/* History and recipe out of a checkpoint (latest.safetensors), whether its run has ended or goes on. The caller destroys
+   the result. ZN_ERROR_FORMAT when it is no checkpoint. */
+ZN_API zn_result zn_train_history(zn_ctx *ctx, const char *path, zn_train_result **out_result);
 
 /* ==================================================================================================================
    API-MODEL  model files: safetensors and PyTorch checkpoints
@@ -1181,6 +1184,20 @@ ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int res
 /* ==================================================================================================================
    API-REPORT  what people look at: report.html, curves, confusion matrix
    ================================================================================================================== */
+typedef struct zn_report_opts { /* what is NULL is left out */
+    const char *title;             /* "Training report" */
+    const zn_train_result *result; /* history and recipe: of zn_train_run or zn_train_history */
+    const zn_metrics *metrics;     /* how good the network is */
+    const zn_pack *pack;           /* of whose split the metrics are: hash, counts, the worst mistakes as thumbnails */
+    zn_split split;                /* TEST */
+    int mistakes, thumbnail;       /* 24 of them, their side 72 pixels; 0..200, 16..256 */
+    const char *command, *machine; /* texts for the end: how to do it again, on what it ran */
+} zn_report_opts;
+ZN_API zn_report_opts zn_report_opts_default(void);
+/* Writes one self-contained HTML file, which needs no network to be looked at: accuracies, curves over the epochs, recall
+   and precision of the classes, confusion matrix, the mistakes that the network was surest of, the whole recipe with
+   seeds and the hash of the data. Replaces the file when complete. ZN_ERROR_FILE, or what reading the pack gives. */
+ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, const char *path);
 
 /* stop here if you only use the library */
 #endif /* ZENNET_H */
@@ -10641,6 +10658,7 @@ ZN_API zn_tensor *zn_distiller_loss(zn_distiller *distiller, zn_tensor *x, zn_te
 }
 
 /* ---- the trainer's options ---- */
+#define ZNI_MAX_EPOCHS 100000
 static const struct { /* name, kind (int or double; a capital: the result does not depend on it), place, bounds: what is checked, and what the recipe says */
     const char *name;
     char kind;
@@ -10648,7 +10666,7 @@ static const struct { /* name, kind (int or double; a capital: the result does n
     double low, high;
 } zni_train_fields[] = {
 #define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_train_opts, name), low, high}
-    ZNI_FIELD(epochs, 'i', 1, 100000), ZNI_FIELD(batch, 'i', 1, 1000000), ZNI_FIELD(micro_batch, 'i', 0, 1000000), ZNI_FIELD(lr, 'd', 0, 1e6),
+    ZNI_FIELD(epochs, 'i', 1, ZNI_MAX_EPOCHS), ZNI_FIELD(batch, 'i', 1, 1000000), ZNI_FIELD(micro_batch, 'i', 0, 1000000), ZNI_FIELD(lr, 'd', 0, 1e6),
     ZNI_FIELD(schedule.target, 'd', 0, 1e6), ZNI_FIELD(schedule.warmup, 'd', 0, 100000), ZNI_FIELD(schedule.decay, 'd', 0, 1e6),
     ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_FIELD(optimizer.momentum, 'd', 0, 1), ZNI_FIELD(optimizer.nesterov, 'i', 0, 1),
     ZNI_FIELD(optimizer.weight_decay, 'd', 0, 1e6), ZNI_FIELD(optimizer.clip, 'd', 0, 1e30), ZNI_FIELD(optimizer.beta1, 'd', 0, 1),
@@ -10978,10 +10996,32 @@ static void zni_checkpoint_tensor(zni_archive *a, const char *name, zn_shape sha
     if (e != NULL && zni_entry_shaped(e, shape)) zni_entry_read(e, to);
     else zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: tensor %.200s is missing or of another shape", name);
 }
+/* The rows of result->epochs epochs. */
+static zn_result zni_checkpoint_rows(zni_archive *a, zn_train_result *result) {
+    const char *rows = zni_archive_text(a, "train.rows");
+    double n[9];
+    int i;
+    for (i = 0; i < result->epochs; ++i) {
+        zn_train_row *r = &result->rows[i];
+        rows = zni_take_numbers(rows, n, 9);
+        if (rows == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: its history is cut off");
+        r->epoch = i;
+        r->lr = n[0];
+        r->loss = n[1];
+        r->top1 = n[2];
+        r->test_loss = n[3];
+        r->test_top1 = n[4];
+        r->test_top5 = n[5];
+        r->test_mean_class = n[6];
+        r->seconds = n[7];
+        r->waited = n[8];
+    }
+    return ZN_OK;
+}
 static zn_result zni_checkpoint_position(zni_trainer *t, zni_archive *a) {
-    const char *state = zni_archive_text(a, "train.state"), *rows = zni_archive_text(a, "train.rows");
-    double n[10], last[9];
-    int i, epochs = t->opts.epochs;
+    const char *state = zni_archive_text(a, "train.state");
+    double n[10];
+    int epochs = t->opts.epochs;
     if (zni_take_numbers(state, n, 10) == NULL || !(n[0] >= 0 && n[0] <= epochs) || !(n[1] >= 0 && n[1] <= (double)zn_loader_batches(t->loader)) ||
         !(n[2] >= 0 && n[2] < 1e15) || !(n[3] >= 0 && n[3] < 1e15) || !(n[4] >= -1 && n[4] < n[0]) || (n[4] < 0 && n[4] > -1))
         return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: its position makes no sense");
@@ -10995,22 +11035,7 @@ static zn_result zni_checkpoint_position(zni_trainer *t, zni_archive *a) {
     t->hits = n[7];
     t->row_seconds = n[8];
     t->row_waited = n[9];
-    for (i = 0; i < t->epoch; ++i) {
-        zn_train_row *r = &t->result->rows[i];
-        rows = zni_take_numbers(rows, last, 9);
-        if (rows == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a whole checkpoint: its history is cut off");
-        r->epoch = i;
-        r->lr = last[0];
-        r->loss = last[1];
-        r->top1 = last[2];
-        r->test_loss = last[3];
-        r->test_top1 = last[4];
-        r->test_top5 = last[5];
-        r->test_mean_class = last[6];
-        r->seconds = last[7];
-        r->waited = last[8];
-    }
-    return ZN_OK;
+    return zni_checkpoint_rows(a, t->result);
 }
 /* Words for the first line in which two recipes differ. */
 static zn_result zni_checkpoint_differs(zni_archive *a, const char *was, const char *now) {
@@ -11164,6 +11189,33 @@ ZN_API void zn_train_result_destroy(zn_train_result *result) {
     zni_free(ctx, result->rows);
     zni_free(ctx, result->recipe);
     zni_free(ctx, result);
+}
+static zn_result zni_history_take(zni_archive *a, zn_train_result *r) {
+    const char *recipe = zni_archive_text(a, "train.recipe");
+    double n[6];
+    if (recipe == NULL || zni_take_numbers(zni_archive_text(a, "train.state"), n, 6) == NULL || !(n[0] >= 0 && n[0] <= ZNI_MAX_EPOCHS) || !(n[4] >= -1 && n[4] < n[0]))
+        return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "not a checkpoint of a training");
+    r->epochs = (int)n[0];
+    r->best_epoch = (int)n[4];
+    r->best_top1 = n[5];
+    r->resumed_epoch = -1;
+    r->rows = ZNI_NEW_ZERO(a->ctx, zn_train_row, r->epochs);
+    r->recipe = zni_copy_text(a->ctx, recipe);
+    return r->rows != NULL && r->recipe != NULL ? zni_checkpoint_rows(a, r) : a->ctx->code;
+}
+ZN_API zn_result zn_train_history(zn_ctx *ctx, const char *path, zn_train_result **out_result) {
+    zni_archive a;
+    zn_train_result *r;
+    if (out_result != NULL) *out_result = NULL;
+    if (ctx == NULL || path == NULL || out_result == NULL) return ZN_ERROR_ARGUMENT;
+    r = ctx->code == ZN_OK ? ZNI_NEW_ZERO(ctx, zn_train_result, 1) : NULL;
+    if (r == NULL) return ctx->code;
+    r->ctx = ctx;
+    if (zni_archive_open(ctx, path, &a) == ZN_OK) zni_history_take(&a, r);
+    zni_archive_close(&a);
+    if (ctx->code == ZN_OK) *out_result = r;
+    else zn_train_result_destroy(r);
+    return ctx->code;
 }
 ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
                               zn_train_result **out_result) {
@@ -13220,7 +13272,385 @@ ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int res
 
 /* ==================================================================================================================
    IMPL-REPORT  reports
+   ------------------------------------------------------------------------------------------------------------------
+   HTML and SVG written as text. Whatever comes from outside (class names, paths, the recipe) goes through zni_html_text;
+   thumbnails are BMP in base64, the one image format that is a header and the pixels.
    ================================================================================================================== */
+static void zni_html_text(zni_text *t, const char *text) {
+    for (; *text != '\0'; ++text) {
+        const char *entity = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
+        if (entity != NULL) zni_text_append(t, entity, strlen(entity));
+        else zni_text_append(t, text, 1);
+    }
+}
+static void zni_html(zni_text *t, const char *markup) { zni_text_append(t, markup, strlen(markup)); }
+
+static const char zni_report_style[] =
+    "<style>:root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1c2330;--soft:#667085;--line:#e2e6ec;--a:#2563eb;--b:#e8590c;--c:#0d9488;--bad:220,38,38;--good:37,99,235}\n"
+    "@media(prefers-color-scheme:dark){:root{--bg:#12161d;--card:#1b212b;--ink:#e6eaf0;--soft:#98a2b3;--line:#2d3644;--a:#6ea1ff;--b:#ff9b5c;--c:#4fd1c5;--bad:248,113,113;--good:110,161,255}}\n"
+    "*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}\n"
+    "main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{font-size:26px;margin:0 0 4px}h2{font-size:17px;margin:0 0 14px}p{margin:0 0 8px;color:var(--soft)}\n"
+    "section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:20px 22px;margin-top:18px;overflow-x:auto}\n"
+    ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin-top:20px}.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 18px}\n"
+    ".card b{display:block;font-size:27px;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums}.card span{color:var(--soft);font-size:13px}\n"
+    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:18px}.pair section{min-width:0}svg{display:block;width:100%;height:auto}\n"
+    "svg text{fill:var(--soft);font-size:11px}svg .grid{stroke:var(--line)}.legend{display:flex;flex-wrap:wrap;gap:16px;font-size:13px;color:var(--soft);margin-top:8px}.legend i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}\n"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}td,th{padding:5px 9px;text-align:right;font-weight:400}th{color:var(--soft);white-space:nowrap}th:first-child,.left{text-align:left}\n"
+    ".matrix td{min-width:44px;text-align:center;border-radius:5px}.matrix th.top{text-align:center;max-width:90px;overflow:hidden;text-overflow:ellipsis}.bar{width:100%}.bar div{height:9px;border-radius:5px;background:var(--a)}.bar{background:var(--line);border-radius:5px;min-width:160px}\n"
+    ".faces{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:14px}.faces figure{margin:0}.faces img{width:100%;aspect-ratio:1;object-fit:contain;border-radius:8px;background:var(--line);image-rendering:auto}\n"
+    ".faces figcaption{font-size:12px;line-height:1.35;margin-top:5px;color:var(--soft);overflow-wrap:anywhere}.faces em{font-style:normal;color:rgb(var(--bad))}.faces b{color:var(--ink);font-weight:600}\n"
+    "details summary{cursor:pointer;font-weight:600;font-size:17px}code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}.keys{margin-top:12px}.keys td{text-align:left;border-top:1px solid var(--line);vertical-align:top}</style>\n";
+
+/* ---- curves ---- */
+typedef struct zni_plot {
+    const char *name, *color;
+    size_t offset; /* of the double in a row */
+    double factor;
+} zni_plot;
+typedef struct zni_chart {
+    const char *title, *unit;
+    int logarithmic;
+    double low, high; /* of the vertical axis; high 0: from the data */
+    zni_plot curves[3];
+} zni_chart;
+#define ZNI_CHART_W 480 /* pixels */
+#define ZNI_CHART_H 260
+#define ZNI_CHART_LEFT 46 /* margins */
+#define ZNI_CHART_RIGHT 12
+#define ZNI_CHART_TOP 10
+#define ZNI_CHART_BOTTOM 28
+
+static double zni_plot_at(const zni_plot *c, const zn_train_row *row) {
+    union { const zn_train_row *row; const char *bytes; } at;
+    double value;
+    at.row = row;
+    memcpy(&value, at.bytes + c->offset, sizeof value);
+    return value * c->factor;
+}
+/* 1, 2 or 5 times a power of ten: about `parts` steps over the span. */
+static double zni_nice_step(double span, double parts) {
+    double raw = span / parts, power = pow(10.0, floor(log10(raw))), rest = raw / power;
+    return power * (rest < 1.5 ? 1.0 : rest < 3.5 ? 2.0 : rest < 7.5 ? 5.0 : 10.0);
+}
+static void zni_chart_range(zni_chart *c, const zn_train_row *rows, int count) {
+    double low = HUGE_VAL, high = -HUGE_VAL;
+    int i, k;
+    if (c->high > c->low) return;
+    for (k = 0; k < 3 && c->curves[k].name != NULL; ++k)
+        for (i = 0; i < count; ++i) {
+            double v = zni_plot_at(&c->curves[k], &rows[i]);
+            if (!isfinite(v) || (c->logarithmic && v <= 0.0)) continue;
+            low = v < low ? v : low;
+            high = v > high ? v : high;
+        }
+    if (low > high) low = high = 1.0;
+    c->low = c->logarithmic ? low / 1.1 : 0.0;
+    c->high = c->logarithmic ? high * 1.1 : high > 0.0 ? high * 1.05 : 1.0;
+}
+static double zni_chart_y(const zni_chart *c, double v) {
+    double share = c->logarithmic ? log(v / c->low) / log(c->high / c->low) : (v - c->low) / (c->high - c->low);
+    return ZNI_CHART_TOP + (1.0 - share) * (ZNI_CHART_H - ZNI_CHART_TOP - ZNI_CHART_BOTTOM);
+}
+static double zni_chart_x(double epoch, int count) { /* epochs count from 1 */
+    double share = count > 1 ? (epoch - 1.0) / (count - 1.0) : 0.5;
+    return ZNI_CHART_LEFT + share * (ZNI_CHART_W - ZNI_CHART_LEFT - ZNI_CHART_RIGHT);
+}
+static void zni_chart_line(zni_text *t, const zni_chart *c, double v) { /* of the grid, with its number */
+    double y = zni_chart_y(c, v);
+    zni_text_format(t, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g%s</text>", ZNI_CHART_LEFT,
+                    ZNI_CHART_W - ZNI_CHART_RIGHT, y, y, ZNI_CHART_LEFT - 6, y + 4.0, v, c->unit);
+}
+static void zni_chart_axes(zni_text *t, const zni_chart *c, int count) {
+    static const double marks[] = {1.0, 2.0, 5.0};
+    double v, step, power, span = log10(c->high / (c->low > 0.0 ? c->low : 1.0));
+    int k;
+    if (c->logarithmic) {
+        for (power = pow(10.0, floor(log10(c->low))); power <= c->high; power *= 10.0)
+            for (k = 0; k < (span > 2.0 ? 1 : 3); ++k)
+                if (power * marks[k] >= c->low && power * marks[k] <= c->high) zni_chart_line(t, c, power * marks[k]);
+    } else {
+        step = zni_nice_step(c->high - c->low, 5.0);
+        for (k = 0; k <= (c->high - c->low) / step; ++k) zni_chart_line(t, c, c->low + k * step);
+    }
+    step = count > 8 ? zni_nice_step(count, 8.0) : 1.0;
+    for (v = step > 1.0 ? step : 1.0; v <= count; v += step)
+        zni_text_format(t, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.0f</text>", zni_chart_x(v, count), ZNI_CHART_H - 8, v);
+}
+static void zni_chart_curve(zni_text *t, const zni_chart *c, const zni_plot *curve, const zn_train_row *rows, int count) {
+    int i, drawn = 0;
+    zni_text_format(t, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"", curve->color);
+    for (i = 0; i < count; ++i) {
+        double v = zni_plot_at(curve, &rows[i]);
+        if (isfinite(v) && (!c->logarithmic || v > 0.0)) zni_text_format(t, "%c%.1f %.1f", drawn++ > 0 ? 'L' : 'M', zni_chart_x(i + 1.0, count), zni_chart_y(c, v));
+    }
+    zni_html(t, "\"/>");
+    for (i = 0; i < count; ++i) { /* something to point at; in long runs points would hide the curve */
+        double v = zni_plot_at(curve, &rows[i]);
+        if (isfinite(v) && (!c->logarithmic || v > 0.0))
+            zni_text_format(t, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%s\" fill=\"%s\"%s><title>epoch %d: %s %.4g%s</title></circle>", zni_chart_x(i + 1.0, count), zni_chart_y(c, v),
+                            count > 60 ? "4" : "2.6", curve->color, count > 60 ? " fill-opacity=\"0\"" : "", i + 1, curve->name, v, c->unit);
+    }
+}
+static void zni_report_chart(zni_text *t, zni_chart c, const zn_train_row *rows, int count) {
+    int k;
+    zni_chart_range(&c, rows, count);
+    zni_text_format(t, "<section><h2>%s</h2><svg viewBox=\"0 0 %d %d\" role=\"img\">", c.title, ZNI_CHART_W, ZNI_CHART_H);
+    zni_chart_axes(t, &c, count);
+    for (k = 0; k < 3 && c.curves[k].name != NULL; ++k) zni_chart_curve(t, &c, &c.curves[k], rows, count);
+    zni_html(t, "</svg><div class=\"legend\">");
+    for (k = 0; k < 3 && c.curves[k].name != NULL; ++k) zni_text_format(t, "<span><i style=\"background:%s\"></i>%s</span>", c.curves[k].color, c.curves[k].name);
+    zni_html(t, "</div></section>\n");
+}
+static void zni_report_curves(zni_text *t, const zn_train_result *r) {
+    static const zni_chart charts[] = {
+        {"Accuracy by epoch", "%", 0, 0, 100, {{"training", "var(--a)", offsetof(zn_train_row, top1), 100}, {"test, mean of classes", "var(--c)", offsetof(zn_train_row, test_mean_class), 100},
+                                               {"test", "var(--b)", offsetof(zn_train_row, test_top1), 100}}},
+        {"Loss by epoch", "", 1, 0, 0, {{"training", "var(--a)", offsetof(zn_train_row, loss), 1}, {"test", "var(--b)", offsetof(zn_train_row, test_loss), 1}, {NULL, NULL, 0, 0}}},
+        {"Learning rate by epoch", "", 0, 0, 0, {{"at the epoch's end", "var(--a)", offsetof(zn_train_row, lr), 1}, {NULL, NULL, 0, 0}, {NULL, NULL, 0, 0}}},
+        {"Seconds by epoch", "", 0, 0, 0, {{"training and test", "var(--a)", offsetof(zn_train_row, seconds), 1}, {NULL, NULL, 0, 0}, {NULL, NULL, 0, 0}}}};
+    size_t k;
+    if (r == NULL || r->epochs < 1) return;
+    zni_html(t, "<div class=\"pair\">");
+    for (k = 0; k < sizeof charts / sizeof charts[0]; ++k) zni_report_chart(t, charts[k], r->rows, r->epochs);
+    zni_html(t, "</div>");
+}
+
+/* ---- numbers ---- */
+static void zni_report_card(zni_text *t, double value, const char *unit, const char *what) {
+    zni_text_format(t, "<div class=\"card\"><b>%.2f%s</b><span>%s</span></div>", value, unit, what);
+}
+static void zni_report_cards(zni_text *t, const zn_report_opts *o) {
+    const zn_metrics *m = o->metrics;
+    const zn_train_result *r = o->result;
+    char text[96];
+    zni_html(t, "<div class=\"cards\">");
+    if (m != NULL) {
+        zni_report_card(t, 100.0 * m->top1, " %", "top-1 accuracy");
+        zni_report_card(t, 100.0 * m->mean_class, " %", "mean class accuracy");
+        zni_report_card(t, 100.0 * m->top5, " %", "top-5 accuracy");
+    }
+    if (r != NULL && r->best_epoch >= 0 && r->epochs > 0) {
+        snprintf(text, sizeof text, "best epoch, number %d", r->best_epoch + 1);
+        zni_report_card(t, 100.0 * r->best_top1, " %", text);
+        snprintf(text, sizeof text, "last epoch, number %d", r->epochs);
+        if (isfinite(r->rows[r->epochs - 1].test_top1)) zni_report_card(t, 100.0 * r->rows[r->epochs - 1].test_top1, " %", text);
+    }
+    if (m != NULL) {
+        snprintf(text, sizeof text, "loss on %lu images", (unsigned long)m->images);
+        zni_report_card(t, m->loss, "", text);
+    }
+    zni_html(t, "</div>\n");
+}
+static size_t zni_confusion_sum(const zn_metrics *m, int class_index, int of_truth) {
+    size_t sum = 0;
+    int k;
+    for (k = 0; k < m->classes; ++k) sum += of_truth ? m->confusion[(size_t)class_index * (size_t)m->classes + (size_t)k] : m->confusion[(size_t)k * (size_t)m->classes + (size_t)class_index];
+    return sum;
+}
+static void zni_report_classes(zni_text *t, const zn_net *net, const zn_metrics *m) {
+    int k;
+    zni_html(t, "<section><h2>Classes</h2><table style=\"width:100%\"><tr><th>class</th><th>images</th><th>recall</th><th style=\"width:45%\"></th><th>precision</th></tr>");
+    for (k = 0; k < m->classes; ++k) {
+        size_t images = zni_confusion_sum(m, k, 1), said = zni_confusion_sum(m, k, 0);
+        zni_html(t, "<tr><td class=\"left\">");
+        zni_html_text(t, zn_net_class_name(net, k));
+        zni_text_format(t, "</td><td>%lu</td><td>%.1f %%</td><td><div class=\"bar\"><div style=\"width:%.1f%%\"></div></div></td><td>", (unsigned long)images, 100.0 * m->recall[k], 100.0 * m->recall[k]);
+        if (said > 0) zni_text_format(t, "%.1f %%", 100.0 * (double)m->confusion[(size_t)k * (size_t)m->classes + (size_t)k] / (double)said);
+        zni_html(t, "</td></tr>");
+    }
+    zni_html(t, "</table></section>\n");
+}
+#define ZNI_REPORT_MATRIX 48 /* more classes than this do not fit a page */
+static void zni_report_confusion(zni_text *t, const zn_net *net, const zn_metrics *m) {
+    int i, k;
+    if (m->classes > ZNI_REPORT_MATRIX) return;
+    zni_html(t, "<section><h2>Confusion matrix</h2><p>Rows: what it is. Columns: what the network says.</p><table class=\"matrix\"><tr><th></th>");
+    for (k = 0; k < m->classes; ++k) {
+        zni_html(t, "<th class=\"top\">");
+        zni_html_text(t, zn_net_class_name(net, k));
+        zni_html(t, "</th>");
+    }
+    zni_html(t, "</tr>");
+    for (i = 0; i < m->classes; ++i) {
+        size_t images = zni_confusion_sum(m, i, 1);
+        zni_html(t, "<tr><th>");
+        zni_html_text(t, zn_net_class_name(net, i));
+        zni_html(t, "</th>");
+        for (k = 0; k < m->classes; ++k) {
+            size_t n = m->confusion[(size_t)i * (size_t)m->classes + (size_t)k];
+            double share = images > 0 ? (double)n / (double)images : 0.0;
+            zni_text_format(t, "<td style=\"background:rgba(var(--%s),%.3f)\" title=\"%.1f %%\">%lu</td>", i == k ? "good" : "bad", n > 0 ? 0.06 + 0.6 * sqrt(share) : 0.0, 100.0 * share, (unsigned long)n);
+        }
+        zni_html(t, "</tr>");
+    }
+    zni_html(t, "</table></section>\n");
+}
+
+/* ---- thumbnails ---- */
+static void zni_text_base64(zni_text *t, const unsigned char *bytes, size_t size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t i;
+    for (i = 0; i < size; i += 3) {
+        unsigned long word = (unsigned long)bytes[i] << 16 | (i + 1 < size ? (unsigned long)bytes[i + 1] << 8 : 0ul) | (i + 2 < size ? bytes[i + 2] : 0ul);
+        char four[4];
+        four[0] = digits[word >> 18];
+        four[1] = digits[word >> 12 & 63];
+        four[2] = i + 1 < size ? digits[word >> 6 & 63] : '=';
+        four[3] = i + 2 < size ? digits[word & 63] : '=';
+        zni_text_append(t, four, 4);
+    }
+}
+/* RGB pixels as a BMP of 24 bits: blue first, rows from the bottom, each a multiple of four bytes long. */
+static void zni_text_bmp(zni_text *t, const unsigned char *rgb, int width, int height, unsigned char *buffer) {
+    size_t row = ((size_t)width * 3 + 3) / 4 * 4, size = 54 + row * (size_t)height;
+    int x, y, c;
+    memset(buffer, 0, size);
+    memcpy(buffer, "BM", 2);
+    zni_put_le(buffer + 2, size, 4);
+    zni_put_le(buffer + 10, 54, 4);
+    zni_put_le(buffer + 14, 40, 4);
+    zni_put_le(buffer + 18, (uint64_t)width, 4);
+    zni_put_le(buffer + 22, (uint64_t)height, 4);
+    zni_put_le(buffer + 26, 1, 2);
+    zni_put_le(buffer + 28, 24, 2);
+    for (y = 0; y < height; ++y)
+        for (x = 0; x < width; ++x)
+            for (c = 0; c < 3; ++c) buffer[54 + row * (size_t)y + (size_t)(3 * x + c)] = rgb[((size_t)(height - 1 - y) * (size_t)width + (size_t)x) * 3 + (size_t)(2 - c)];
+    zni_html(t, "data:image/bmp;base64,");
+    zni_text_base64(t, buffer, size);
+}
+/* One mistake; memory holds thumbnail and BMP. */
+static zn_result zni_report_face(zni_text *t, const zn_net *net, const zn_report_opts *o, size_t index, unsigned char *memory) {
+    zn_ctx *ctx = net->ctx;
+    const zn_metrics *m = o->metrics;
+    zn_pack_info info;
+    int side = o->thumbnail, w, h, longer;
+    unsigned char *rgb, *small = memory, *bmp = memory + (size_t)side * (size_t)side * 3;
+    if (zn_pack_image(o->pack, o->split, index, &info) != ZN_OK) return ZN_ERROR_ARGUMENT;
+    longer = info.width > info.height ? info.width : info.height;
+    w = side * info.width / longer > 0 ? side * info.width / longer : 1;
+    h = side * info.height / longer > 0 ? side * info.height / longer : 1;
+    rgb = ZNI_NEW(ctx, unsigned char, (size_t)info.width * (size_t)info.height * 3);
+    if (rgb == NULL) return ctx->code;
+    if (zn_pack_rgb(o->pack, o->split, index, rgb) == ZN_OK) { /* an unreadable one is no reason to give no report */
+        zn_image_resize(ctx, rgb, info.width, info.height, 0, 0, info.width, info.height, ZN_FILTER_BICUBIC, small, w, h);
+        zni_html(t, "<figure title=\"");
+        zni_html_text(t, info.source);
+        zni_html(t, "\"><img alt=\"\" src=\"");
+        zni_text_bmp(t, small, w, h, bmp);
+        zni_html(t, "\"><figcaption><b>");
+        zni_html_text(t, zn_net_class_name(net, m->truth[index]));
+        zni_html(t, "</b> taken for <em>");
+        zni_html_text(t, zn_net_class_name(net, m->predicted[index]));
+        zni_text_format(t, "</em>, %.0f&nbsp;%%</figcaption></figure>", 100.0 * (double)m->confidence[index]);
+    }
+    zni_free(ctx, rgb);
+    return ctx->code;
+}
+/* The mistakes that the network was surest of. */
+static zn_result zni_report_mistakes(zni_text *t, const zn_net *net, const zn_report_opts *o) {
+    const zn_metrics *m = o->metrics;
+    size_t side = (size_t)o->thumbnail, i, worst[200], count = 0, j;
+    unsigned char *memory;
+    if (o->pack == NULL || o->mistakes == 0 || zn_pack_count(o->pack, o->split) != m->images) return ZN_OK;
+    for (i = 0; i < m->images; ++i) {
+        if (m->predicted[i] == m->truth[i]) continue;
+        for (j = count; j > 0 && m->confidence[worst[j - 1]] < m->confidence[i]; --j) /* into its place in a short sorted list */
+            if (j < (size_t)o->mistakes) worst[j] = worst[j - 1];
+        if (j < (size_t)o->mistakes) worst[j] = i;
+        if (count < (size_t)o->mistakes) ++count;
+    }
+    if (count == 0) return ZN_OK;
+    memory = ZNI_NEW(net->ctx, unsigned char, side * side * 3 + 54 + (side * 3 + 3) * side);
+    if (memory == NULL) return net->ctx->code;
+    zni_html(t, "<section><h2>Worst mistakes</h2><p>Wrong, and how sure the network was.</p><div class=\"faces\">");
+    for (i = 0; i < count && net->ctx->code == ZN_OK; ++i) zni_report_face(t, net, o, worst[i], memory);
+    zni_html(t, "</div></section>\n");
+    zni_free(net->ctx, memory);
+    return net->ctx->code;
+}
+
+/* ---- the page ---- */
+static void zni_report_key(zni_text *t, const char *key, const char *value, size_t length) {
+    char part[2] = {0, 0};
+    zni_text_format(t, "<tr><td>%s</td><td><code>", key);
+    for (; length > 0 && *value != '\0'; --length) {
+        part[0] = *value++;
+        zni_html_text(t, part);
+    }
+    zni_html(t, "</code></td></tr>");
+}
+static void zni_report_recipe(zni_text *t, const zn_report_opts *o) {
+    const char *line = o->result != NULL ? o->result->recipe : NULL;
+    char text[64];
+    zni_html(t, "<section><h2>How it was made</h2><table class=\"keys\">");
+    if (o->command != NULL) zni_report_key(t, "command", o->command, strlen(o->command));
+    if (o->machine != NULL) zni_report_key(t, "machine", o->machine, strlen(o->machine));
+    if (o->pack != NULL) {
+        snprintf(text, sizeof text, "%lu to train on, %lu to test on", (unsigned long)zn_pack_count(o->pack, ZN_SPLIT_TRAIN), (unsigned long)zn_pack_count(o->pack, ZN_SPLIT_TEST));
+        zni_report_key(t, "images", text, strlen(text));
+        snprintf(text, sizeof text, "%016llx", (unsigned long long)o->pack->hash);
+        zni_report_key(t, "data hash", text, strlen(text));
+    }
+    zni_report_key(t, "zennet.h", ZENNET_VERSION_TEXT, 32);
+    zni_html(t, "</table>");
+    if (line != NULL) zni_html(t, "<details><summary style=\"margin-top:16px;font-size:15px\">Every option of the recipe</summary><table class=\"keys\">");
+    while (line != NULL && *line != '\0') {
+        size_t key = strcspn(line, " \n"), end = strcspn(line, "\n");
+        char name[64];
+        snprintf(name, sizeof name, "%.*s", (int)(key < 60 ? key : 60), line);
+        zni_report_key(t, name, line + (key < end ? key + 1 : end), key < end ? end - key - 1 : 0);
+        line += end + (line[end] == '\n');
+    }
+    zni_html(t, o->result != NULL ? "</table></details></section>\n" : "</section>\n");
+}
+static zn_result zni_report_page(zni_text *t, const zn_net *net, const zn_report_opts *o) {
+    zni_html(t, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>");
+    zni_html_text(t, o->title);
+    zni_html(t, "</title>\n");
+    zni_html(t, zni_report_style);
+    zni_html(t, "</head><body><main><h1>");
+    zni_html_text(t, o->title);
+    zni_text_format(t, "</h1><p>%d classes, input %d x %d, attention %s</p>\n", net->opts.classes, net->input.size, net->input.size, zn_attention_text(net->opts.attention));
+    zni_report_cards(t, o);
+    zni_report_curves(t, o->result);
+    if (o->metrics != NULL) {
+        zni_report_confusion(t, net, o->metrics);
+        zni_report_classes(t, net, o->metrics);
+        if (zni_report_mistakes(t, net, o) != ZN_OK) return net->ctx->code;
+    }
+    zni_report_recipe(t, o);
+    zni_html(t, "</main></body></html>\n");
+    return t->failed ? zni_fail(net->ctx, ZN_ERROR_MEMORY, "report: out of memory") : ZN_OK;
+}
+ZN_API zn_report_opts zn_report_opts_default(void) {
+    zn_report_opts o;
+    memset(&o, 0, sizeof o);
+    o.title = "Training report";
+    o.split = ZN_SPLIT_TEST;
+    o.mistakes = 24;
+    o.thumbnail = 72;
+    return o;
+}
+ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, const char *path) {
+    zn_report_opts o = opts != NULL ? *opts : zn_report_opts_default();
+    zni_text text;
+    zni_replace file;
+    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net->ctx->code != ZN_OK) return net->ctx->code;
+    if (o.mistakes < 0 || o.mistakes > 200 || o.thumbnail < 16 || o.thumbnail > 256)
+        return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "report: %d mistakes must be 0..200, thumbnails of %d pixels 16..256", o.mistakes, o.thumbnail);
+    if (o.metrics != NULL && o.metrics->classes != net->opts.classes) return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "report: metrics of %d classes, a network of %d", o.metrics->classes, net->opts.classes);
+    if (o.title == NULL) o.title = "Training report";
+    memset(&text, 0, sizeof text);
+    text.ctx = net->ctx;
+    if (zni_report_page(&text, net, &o) == ZN_OK && zni_replace_begin(&file, net->ctx, path) == ZN_OK) {
+        zni_replace_write(&file, text.chars, text.length);
+        zni_replace_end(&file, 1);
+    }
+    zni_free(net->ctx, text.chars);
+    return net->ctx->code;
+}
 
 #endif /* ZENNET_IMPLEMENTATION_DONE */
 #endif /* ZENNET_IMPLEMENTATION */

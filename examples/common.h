@@ -107,6 +107,51 @@ TOOL_API int view_epoch(const zn_train_state *s, void *user) {
     return stop_asked;
 }
 
+/* ---- the report ---- */
+/* Processor, threads, compiler: what speeds depend on. */
+TOOL_API void machine_text(char *text, size_t size) {
+    char line[256], *name = NULL;
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    int threads = 1;
+#ifdef _OPENMP
+    threads = omp_get_max_threads();
+#endif
+    while (file != NULL && name == NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':') != NULL) name = strchr(line, ':') + 1;
+    if (file != NULL) fclose(file);
+    if (name != NULL) name[strcspn(name, "\n")] = '\0';
+#ifdef __VERSION__
+    snprintf(text, size, "%s, %d threads, compiler %s", name != NULL ? name + 1 : "unknown processor", threads, __VERSION__);
+#else
+    snprintf(text, size, "%s, %d threads", name != NULL ? name + 1 : "unknown processor", threads);
+#endif
+}
+/* The command line as a shell would take it. */
+TOOL_API void command_text(int argc, char **argv, char *text, size_t size) {
+    size_t used = 0;
+    int i;
+    text[0] = '\0';
+    for (i = 0; i < argc && used + 2 < size; ++i) {
+        int plain = argv[i][0] != '\0' && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:+") == strlen(argv[i]);
+        int n = snprintf(text + used, size - used, plain ? "%s%s" : "%s'%s'", i > 0 ? " " : "", argv[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+TOOL_API zn_result write_report(const zn_net *net, const zn_train_result *result, const zn_metrics *metrics, const zn_pack *pack, zn_split split, int argc, char **argv,
+                                const char *path) {
+    static char command[4096], machine[512];
+    zn_report_opts o = zn_report_opts_default();
+    command_text(argc, argv, command, sizeof command);
+    machine_text(machine, sizeof machine);
+    o.result = result;
+    o.metrics = metrics;
+    o.pack = pack;
+    o.split = split;
+    o.command = command;
+    o.machine = machine;
+    return zn_report_write(net, &o, path);
+}
+
 /* ---- results ---- */
 /* The hint that wrong labels deserve. */
 TOOL_API void print_hint(const zn_net *net, const zn_metrics *m) {

@@ -1,6 +1,6 @@
 /* evaluate.c - how good a model is on a packed data set: accuracies and the confusion matrix, as text or JSON.
 
-     build/examples/evaluate --model FILE --data PACK [--split test] [--json]
+     build/examples/evaluate --model FILE --data PACK [--split test] [--json] [--report FILE]
 
    Classes of the pack and of the model are matched by name. Ends with: N images: top-1 ... */
 #include "examples/common.h"
@@ -12,7 +12,7 @@ static int show(size_t done, size_t images, void *user) {
 }
 
 int main(int argc, char **argv) {
-    const char *model = NULL, *data = NULL, *split = "test", *words[1];
+    const char *model = NULL, *data = NULL, *split = "test", *report = NULL, *history = NULL, *words[1];
     long batch = 64, threads = 0;
     int json = 0, by_index = 0, count, status;
     tool_option options[] = {{"model", TOOL_TEXT, &model, "FILE", "the network", 0, 0},
@@ -20,6 +20,8 @@ int main(int argc, char **argv) {
                              {"split", TOOL_TEXT, &split, "train|test", "part of the pack", 0, 0},
                              {"json", TOOL_FLAG, &json, "", "the result as JSON", 0, 0},
                              {"by-index", TOOL_FLAG, &by_index, "", "match classes by number, whatever their names", 0, 0},
+                             {"report", TOOL_TEXT, &report, "FILE", "the result as one HTML page as well", 0, 0},
+                             {"history", TOOL_TEXT, &history, "FILE", "with the curves of this checkpoint (latest.safetensors)", 0, 0},
                              {"batch", TOOL_INT, &batch, "N", "images at once", 1, 4096},
                              {"threads", TOOL_INT, &threads, "N", "0: as many as there are cores", 0, 1024}};
     zn_evaluate_opts o = zn_evaluate_opts_default();
@@ -27,6 +29,7 @@ int main(int argc, char **argv) {
     zn_net *net = NULL;
     zn_pack *pack = NULL;
     zn_metrics *metrics = NULL;
+    zn_train_result *past = NULL;
     tool_progress progress;
     zn_result result;
 
@@ -47,6 +50,8 @@ int main(int argc, char **argv) {
     tool_progress_begin(&progress, "evaluating", "images", (double)zn_pack_count(pack, o.split));
     if (result == ZN_OK) result = zn_evaluate(net, pack, &o, &metrics);
     tool_progress_clear(&progress);
+    if (result == ZN_OK && history != NULL) result = zn_train_history(ctx, history, &past);
+    if (result == ZN_OK && report != NULL) result = write_report(net, past, metrics, pack, o.split, argc, argv, report);
     status = TOOL_FAILED;
     if (result == ZN_OK) {
         if (json) print_json(net, metrics);
@@ -56,6 +61,7 @@ int main(int argc, char **argv) {
     } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
     else fail(ctx);
     if (result == ZN_ERROR_MISMATCH) fprintf(stderr, "%s: --by-index matches classes by their numbers\n", tool_name);
+    zn_train_result_destroy(past);
     zn_metrics_destroy(metrics);
     zn_pack_close(pack);
     zn_net_destroy(net);

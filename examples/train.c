@@ -9,7 +9,7 @@
 typedef struct settings {
     zn_train_opts train;
     zn_net_opts net;
-    const char *recipe, *data, *test, *arch, *attention, *out, *augment, *schedule, *milestones, *optimizer, *init, *pretrained, *teacher, *checkpoint_dir, *log, *preview;
+    const char *recipe, *data, *test, *arch, *attention, *out, *augment, *schedule, *milestones, *optimizer, *init, *pretrained, *teacher, *checkpoint_dir, *log, *report, *preview;
     long epochs, batch, micro_batch, resolution, eval_every, threads;
     double warmup;
     int no_augment;
@@ -38,6 +38,13 @@ static zn_augment_opts augment_opts(const char *name, int size) {
     if (strcmp(name, "affectnet") == 0) return zn_augment_opts_affectnet(size);
     if (strcmp(name, "cifar") == 0) return zn_augment_opts_cifar(size);
     if (strcmp(name, "imagenet") == 0) return zn_augment_opts_imagenet(size);
+    if (strcmp(name, "simple") == 0) {
+        zn_augment_opts o = zn_augment_opts_none(size);
+        o.crop = ZN_CROP_PADDED;
+        o.crop_padding = size / 16 + 1;
+        o.flip = 0.5;
+        return o;
+    }
     return zn_augment_opts_none(size);
 }
 
@@ -65,7 +72,7 @@ static int parse(int argc, char **argv, settings *s) {
         {"bn-momentum", TOOL_REAL, &s->net.bn_momentum, "M", "of batch norm's running statistics", 0, 1},
         {"init", TOOL_TEXT, &s->init, "custom|msra|xavier|stupid|zero|01|pytorch", "start weights", 0, 0},
         {"seed", TOOL_SEED, &s->train.seed, "S", "of start weights, order, augmentation", 0, 0},
-        {"augment", TOOL_TEXT, &s->augment, "none|rafdb|affectnet|cifar|imagenet", "what happens to images", 0, 0},
+        {"augment", TOOL_TEXT, &s->augment, "none|simple|rafdb|affectnet|cifar|imagenet", "what happens to images; simple: shifted, flipped", 0, 0},
         {"no-augment", TOOL_FLAG, &s->no_augment, "", "the same as --augment none --mixup 0", 0, 0},
         {"mixup", TOOL_REAL, &s->train.mixup, "A", "alpha of mixup; 0: off", 0, 100},
         {"label-smoothing", TOOL_REAL, &s->train.label_smoothing, "X", "share of a target spread over all classes", 0, 1},
@@ -83,6 +90,7 @@ static int parse(int argc, char **argv, settings *s) {
         {"checkpoint-seconds", TOOL_REAL, &s->train.checkpoint_seconds, "S", "how often within an epoch; 0: at its end only", 0, 1e9},
         {"resume", TOOL_FLAG, &s->train.resume, "", "go on where the run was stopped", 0, 0},
         {"log", TOOL_TEXT, &s->log, "FILE", "the history as csv, after every epoch", 0, 0},
+        {"report", TOOL_TEXT, &s->report, "FILE", "the result as one HTML page; else DIR/report.html", 0, 0},
         {"preview", TOOL_TEXT, &s->preview, "FILE", "a PNG of what the network is fed", 0, 0},
         {"threads", TOOL_INT, &s->threads, "N", "0: as many as there are cores; changes no result", 0, 1024}};
     const char *words[1];
@@ -202,16 +210,20 @@ static zn_result open_all(job *j, settings *s) {
     s->train.teacher = j->teacher;
     return result;
 }
-/* The run's own folder unless told otherwise; log.csv lies there too. */
-static int name_files(settings *s, char *folder, char *log, size_t size) {
+/* The run's own folder unless told otherwise; log.csv and report.html lie there too. */
+static int name_files(settings *s) {
+    static char folder[4096], log[4096], report[4096];
+    const size_t size = sizeof folder;
     if (s->checkpoint_dir == NULL) {
         if ((size_t)snprintf(folder, size, "%s.run", s->out) >= size) return 0;
         s->checkpoint_dir = folder;
     }
     s->train.checkpoint_dir = *s->checkpoint_dir != '\0' ? s->checkpoint_dir : NULL;
-    if (s->log != NULL || s->train.checkpoint_dir == NULL) return 1;
-    s->log = log;
-    return (size_t)snprintf(log, size, "%s/log.csv", s->checkpoint_dir) < size;
+    if (s->train.checkpoint_dir == NULL) return 1;
+    if ((size_t)snprintf(log, size, "%s/log.csv", s->checkpoint_dir) >= size || (size_t)snprintf(report, size, "%s/report.html", s->checkpoint_dir) >= size) return 0;
+    if (s->log == NULL) s->log = log;
+    if (s->report == NULL) s->report = report;
+    return 1;
 }
 static void print_run(const job *j, const settings *s) {
     const zn_train_opts *o = &s->train;
@@ -230,18 +242,18 @@ static void print_run(const job *j, const settings *s) {
     fflush(stdout);
 }
 /* Trains, tests the network that is kept, saves it. */
-static zn_result run(job *j, settings *s) {
+static zn_result run(job *j, settings *s, int argc, char **argv) {
     zn_evaluate_opts test = zn_evaluate_opts_default();
     zn_result result = zn_train_run(j->net, j->data, j->test, &s->train, &j->result);
     const zn_pack *tested = j->test != NULL ? j->test : j->data;
     if (result != ZN_OK) return result;
     result = zn_net_save(j->net, s->out);
     if (result == ZN_OK && zn_pack_count(tested, ZN_SPLIT_TEST) > 0) result = zn_evaluate(j->net, tested, &test, &j->metrics);
+    if (result == ZN_OK && s->report != NULL && *s->report != '\0') result = write_report(j->net, j->result, j->metrics, tested, test.split, argc, argv, s->report);
     return result;
 }
 
 int main(int argc, char **argv) {
-    static char folder[4096], log[4096];
     settings s;
     train_view view;
     job j;
@@ -251,13 +263,13 @@ int main(int argc, char **argv) {
     status = parse(argc, argv, &s);
     if (status == TOOL_GO && (s.data == NULL || s.out == NULL)) status = tool_misused("--data and --out are needed", "");
     if (status == TOOL_GO) status = apply(&s);
-    if (status == TOOL_GO && !name_files(&s, folder, log, sizeof folder)) status = tool_misused("the name of --out is too long", "");
+    if (status == TOOL_GO && !name_files(&s)) status = tool_misused("the name of --out is too long", "");
     if (status != TOOL_GO) return status;
     use_threads(s.threads);
     signal(SIGINT, on_interrupt);
 
     memset(&view, 0, sizeof view);
-    view.log_path = s.log;
+    view.log_path = s.log != NULL && *s.log != '\0' ? s.log : NULL;
     s.train.on_batch = view_batch;
     s.train.on_epoch = view_epoch;
     s.train.user = &view;
@@ -266,7 +278,7 @@ int main(int argc, char **argv) {
     result = open_all(&j, &s);
     if (result == ZN_OK) print_run(&j, &s);
     if (result == ZN_OK && s.preview != NULL) result = write_preview(&s, j.data);
-    if (result == ZN_OK) result = run(&j, &s);
+    if (result == ZN_OK) result = run(&j, &s, argc, argv);
     if (result == ZN_OK) {
         if (j.metrics != NULL) {
             print_metrics(j.net, j.metrics);
@@ -275,6 +287,7 @@ int main(int argc, char **argv) {
         if (j.result->best_epoch >= 0)
             printf("best epoch %d: accuracy %.2f %%; last: %.2f %%; waited for data %.1f %% of the time\n", j.result->best_epoch + 1, 100 * j.result->best_top1,
                    100 * j.result->rows[j.result->epochs - 1].test_top1, 100 * j.result->waited / (j.result->seconds > 0 ? j.result->seconds : 1));
+        if (s.report != NULL && *s.report != '\0') printf("report: %s\n", s.report);
         printf("wrote %s, weights of epoch %d\n", s.out, (s.train.keep_last || j.result->best_epoch < 0 ? j.result->epochs - 1 : j.result->best_epoch) + 1);
     } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; --resume goes on\n", tool_name);
     else fail(j.ctx);

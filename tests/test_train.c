@@ -505,6 +505,54 @@ static void test_resize_map(zn_ctx *ctx) {
     zn_tensor_destroy(x);
 }
 
+/* ---- the report: whole, escaped, with a picture of every mistake ---- */
+static void test_report(zn_ctx *ctx) {
+    static const char *const hostile[CLASSES] = {"<b>", "a&b", "\"q\"", "plain"};
+    zn_train_opts o = quick_opts();
+    zn_report_opts r = zn_report_opts_default();
+    zn_train_result *result = NULL;
+    zn_metrics *m = NULL;
+    zn_pack *pack = NULL;
+    zn_net *net = quick_net(ctx);
+    unsigned char *page = NULL;
+    char path[600];
+    const char *at;
+    size_t size = 0, wrong = 0, i, pictures = 0;
+    sprintf(path, "%s.html", pack_path);
+    o.epochs = 3;
+    CHECK(zn_net_set_class_names(net, hostile, CLASSES) == ZN_OK && zn_pack_open(ctx, pack_path, &pack) == ZN_OK);
+    CHECK(zn_train_run(net, pack, NULL, &o, NULL) == ZN_ERROR_MISMATCH); /* its classes have other names */
+    zn_error_clear(ctx);
+    zn_net_destroy(net);
+    net = quick_net(ctx);
+    CHECK(zn_train_run(net, pack, NULL, &o, &result) == ZN_OK && zn_evaluate(net, pack, NULL, &m) == ZN_OK);
+    CHECK(zn_net_set_class_names(net, hostile, CLASSES) == ZN_OK);
+    r.result = result;
+    r.metrics = m;
+    r.pack = pack;
+    r.mistakes = 7;
+    r.command = "train --arch '<x>'";
+    CHECK(zn_report_write(net, &r, path) == ZN_OK && zni_file_read(ctx, path, 1 << 24, &page, &size) == ZN_OK);
+    for (i = 0; i < m->images; ++i) wrong += m->predicted[i] != m->truth[i];
+    for (at = (const char *)page; at != NULL && (at = strstr(at, "data:image/bmp;base64,Qk")) != NULL; ++at) ++pictures;
+    CHECK(pictures == (wrong < 7 ? wrong : 7));
+    CHECK(page != NULL && strstr((const char *)page, "</html>") != NULL && strstr((const char *)page, "&lt;b&gt;") != NULL && strstr((const char *)page, "<b>&lt;b&gt;</b>") != NULL);
+    CHECK(page != NULL && strstr((const char *)page, "a&amp;b") != NULL && strstr((const char *)page, "'&lt;x&gt;'") != NULL && strstr((const char *)page, "http") == NULL);
+    CHECK(page != NULL && strstr((const char *)page, "label_smoothing") != NULL && strstr((const char *)page, "Accuracy by epoch") != NULL);
+    zni_free(ctx, page);
+    r.thumbnail = 3;
+    CHECK(zn_report_write(net, &r, path) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
+    memset(&r, 0, sizeof r);
+    r.thumbnail = 16;
+    CHECK(zn_report_write(net, &r, path) == ZN_OK); /* nothing to tell */
+    remove(path);
+    zn_metrics_destroy(m);
+    zn_train_result_destroy(result);
+    zn_pack_close(pack);
+    zn_net_destroy(net);
+}
+
 /* ---- errors ---- */
 static void refuse_opts(zn_ctx *ctx, const zn_train_opts *o, zn_result code, const char *words) {
     zn_pack *pack = NULL;
@@ -604,6 +652,16 @@ static void test_resume(void) {
         }
     }
     CHECK(runs > 5 && whole != 0 && whole == parts);
+    CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
+    {
+        char path[600];
+        sprintf(path, "%s/latest.safetensors", folder);
+        CHECK(zn_train_history(ctx, path, &result) == ZN_OK && result->epochs == 3 && result->rows[2].test_top1 >= 0 && strstr(result->recipe, "optimizer adam") != NULL);
+        zn_train_result_destroy(result);
+        sprintf(path, "%s/best.safetensors", folder);
+        CHECK(zn_train_history(ctx, path, &result) == ZN_ERROR_FORMAT && result == NULL);
+    }
+    zn_ctx_destroy(ctx);
     o.teacher = NULL;
     o.on_batch = o.on_epoch = NULL;
     o.lr = 0.003;
@@ -698,6 +756,7 @@ int main(int argc, char **argv) {
     test_ema(ctx);
     test_distillation(ctx);
     test_resize_map(ctx);
+    test_report(ctx);
     test_errors(ctx);
     zn_pack_close(pack);
     zn_ctx_destroy(ctx);

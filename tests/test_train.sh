@@ -19,6 +19,7 @@ check "pack" "$BUILD/data_tools/pack" "$work/toy" "$work/toy.pack"
 set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch 16 --recipe rafdb --ema 0.9 --checkpoint-seconds 0.05
 check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
 check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
+check "report" grep -q "</html>" "$work/whole.zn.run/report.html"
 check "contact sheet" "$train" "$@" --epochs 1 --out "$work/sheet.zn" --checkpoint-dir "" --preview "$work/sheet.png"
 check "contact sheet is a picture" test -s "$work/sheet.png"
 check "no folder when none is wanted" test ! -e "$work/sheet.zn.run"
@@ -75,7 +76,8 @@ check "evaluate" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack"
 said "its last line" '^48 images: top-1 '
 "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --json >"$work/test.json" 2>/dev/null
 for key in top1 top5 mean_class confusion; do check "JSON has $key" grep -q "\"$key\": " "$work/test.json"; done
-check "the train split too" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --split train
+check "the train split too, with a report" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --split train --report "$work/later.html" --history "$work/whole.zn.run/latest.safetensors"
+check "report with curves" grep -q "Loss by epoch" "$work/later.html"
 
 # The same faces under each other's names: the hint.
 check "numbered folders" "$BUILD/data_tools/toy_faces" "$work/numbers" --layout folders --train 96 --test 48 --size 32
