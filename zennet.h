@@ -1923,15 +1923,14 @@ static void zni_conv2d_plain_backward_data(const zni_conv_shape *s, const zn_rea
         }
     }
 }
-/* dw += dy * x^T, dbias += sum of dy; either may be NULL. Parallel over output channels, the batch in order. */
-static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
+/* dw += dy * x^T. Parallel over output channels, the batch in order. */
+static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw) {
     int per = s->c / s->groups, outs = s->o / s->groups, o;
     size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow;
     ZNI_OMP(parallel for if (zni_conv_work(s) > ZNI_CONV_PARALLEL))
     for (o = 0; o < s->o; ++o) {
         int n, c, tap, taps = s->k * s->k;
-        double bias = 0.0;
-        for (c = 0; dw != NULL && c < per; ++c)
+        for (c = 0; c < per; ++c)
             for (tap = 0; tap < taps; ++tap) {
                 double sum = 0.0;
                 for (n = 0; n < s->n; ++n)
@@ -1939,14 +1938,9 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
                                             dy + ((size_t)n * (size_t)s->o + (size_t)o) * out);
                 dw[((size_t)o * (size_t)per + (size_t)c) * (size_t)taps + (size_t)tap] += (zn_real)sum;
             }
-        for (n = 0; dbias != NULL && n < s->n; ++n) {
-            const zn_real *plane = dy + ((size_t)n * (size_t)s->o + (size_t)o) * out;
-            size_t i;
-            for (i = 0; i < out; ++i) bias += (double)plane[i];
-        }
-        if (dbias != NULL) dbias[o] += (zn_real)bias;
     }
 }
+
 /* ---- one body, several instruction sets ---- */
 #if defined(__clang__)
 #define ZNI_UNROLL _Pragma("unroll")
@@ -2115,6 +2109,251 @@ static const zni_kernels *zni_kernels_of(zn_ctx *ctx) {
     return ctx->kernels;
 }
 
+/* ---- passes over planes: what training does between convolutions ----
+   Memory bounds them: each reads every value once, and what the next reader can compute from what it reads anyway is not
+   written at all. A map is a batch norm of one channel, with the ReLU after it or not. */
+typedef struct zni_map {
+    zn_real mean, scale, shift; /* (x - mean) * scale + shift */
+    int relu;
+} zni_map;
+
+#define ZNI_MAPPED(m, x) (((x) - (m)->mean) * (m)->scale + (m)->shift)
+
+ZNI_VECTORISE static void zni_map_run(const zni_map *m, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
+    zni_map map = *m;
+    size_t i;
+    if (map.relu)
+        for (i = 0; i < count; ++i) {
+            zn_real v = ZNI_MAPPED(&map, x[i]);
+            to[i] = v < 0 ? 0 : v;
+        }
+    else
+        for (i = 0; i < count; ++i) to[i] = ZNI_MAPPED(&map, x[i]);
+}
+/* to = a(x) + b(y), or the ReLU of it. */
+ZNI_VECTORISE static void zni_map_add(const zni_map *a, const zn_real *ZNI_RESTRICT x, const zni_map *b, const zn_real *ZNI_RESTRICT y, size_t count, int relu,
+                                      zn_real *ZNI_RESTRICT to) {
+    zni_map m = *a, n = *b;
+    zn_real floor_a = m.relu ? 0 : -(zn_real)INFINITY, floor_b = n.relu ? 0 : -(zn_real)INFINITY, floor_sum = relu ? 0 : -(zn_real)INFINITY;
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        zn_real v = ZNI_MAPPED(&m, x[i]), w = ZNI_MAPPED(&n, y[i]), sum;
+        v = v < floor_a ? floor_a : v;
+        w = w < floor_b ? floor_b : w;
+        sum = v + w;
+        to[i] = sum < floor_sum ? floor_sum : sum;
+    }
+}
+/* Sums run over chunks in sixteen reals side by side, and over the chunks in double. */
+#define ZNI_SIDE 16
+#define ZNI_CHUNK 2048
+ZNI_INLINE double zni_side_sum(const zn_real sum[ZNI_SIDE]) {
+    double total = 0.0;
+    int l;
+    for (l = 0; l < ZNI_SIDE / 2; ++l) total += (double)sum[l] + (double)sum[l + ZNI_SIDE / 2];
+    return total;
+}
+/* out[0] += sum of x - about, out[1] += sum of its squares. */
+ZNI_VECTORISE static void zni_power_sums(const zn_real *x, size_t count, zn_real about, double out[2]) {
+    while (count > 0) {
+        zn_real sum[ZNI_SIDE] = {0}, squares[ZNI_SIDE] = {0};
+        size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
+        int l;
+        for (i = 0; i + ZNI_SIDE <= now; i += ZNI_SIDE)
+            for (l = 0; l < ZNI_SIDE; ++l) {
+                zn_real d = x[i + (size_t)l] - about;
+                sum[l] += d;
+                squares[l] += d * d;
+            }
+        for (l = 0; i < now; ++i, ++l) {
+            zn_real d = x[i] - about;
+            sum[l] += d;
+            squares[l] += d * d;
+        }
+        out[0] += zni_side_sum(sum);
+        out[1] += zni_side_sum(squares);
+        x += now;
+        count -= now;
+    }
+}
+/* What a batch norm's backward sums: out[0] += sum of g, out[1] += sum of g * (x - mean), g = dy where the map's ReLU let x
+   through. */
+ZNI_VECTORISE static void zni_map_sums(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]) {
+    zni_map map = *m;
+    zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
+    while (count > 0) {
+        zn_real sum[ZNI_SIDE] = {0}, dot[ZNI_SIDE] = {0};
+        size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
+        int l;
+        for (i = 0; i + ZNI_SIDE <= now; i += ZNI_SIDE)
+            for (l = 0; l < ZNI_SIDE; ++l) {
+                zn_real d = x[i + (size_t)l] - map.mean, g = dy[i + (size_t)l];
+                g = d * map.scale + map.shift > floor_x ? g : 0;
+                sum[l] += g;
+                dot[l] += g * d;
+            }
+        for (l = 0; i < now; ++i, ++l) {
+            zn_real d = x[i] - map.mean, g = dy[i];
+            g = d * map.scale + map.shift > floor_x ? g : 0;
+            sum[l] += g;
+            dot[l] += g * d;
+        }
+        out[0] += zni_side_sum(sum);
+        out[1] += zni_side_sum(dot);
+        x += now;
+        dy += now;
+        count -= now;
+    }
+}
+/* to (+)= a * g + b * (x - mean) + d, g as above. dy NULL: it is `to` itself. */
+ZNI_INLINE void zni_map_grad_body(const zni_map map, const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real d,
+                                  zn_real *ZNI_RESTRICT to, const int in_place, const int add) {
+    zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        zn_real e = x[i] - map.mean, g = in_place ? to[i] : dy[i];
+        g = e * map.scale + map.shift > floor_x ? g : 0;
+        to[i] = (add ? to[i] : 0) + (a * g + (b * e + d));
+    }
+}
+ZNI_VECTORISE static void zni_map_grad(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add) {
+    if (dy == NULL) zni_map_grad_body(*m, x, x, count, a, b, d, to, 1, 0);
+    else if (add) zni_map_grad_body(*m, dy, x, count, a, b, d, to, 0, 1);
+    else zni_map_grad_body(*m, dy, x, count, a, b, d, to, 0, 0);
+}
+ZNI_VECTORISE static void zni_relu_run(const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
+    size_t i;
+    for (i = 0; i < count; ++i) to[i] = x[i] < 0 ? 0 : x[i];
+}
+/* to (+)= dy where y > 0. dy NULL: it is `to` itself. */
+ZNI_VECTORISE static void zni_relu_grad(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT y, size_t count, zn_real *ZNI_RESTRICT to, int add) {
+    size_t i;
+    if (dy == NULL)
+        for (i = 0; i < count; ++i) {
+            zn_real g = to[i];
+            to[i] = y[i] > 0 ? g : 0;
+        }
+    else
+        for (i = 0; i < count; ++i) {
+            zn_real g = dy[i];
+            to[i] = (add ? to[i] : 0) + (y[i] > 0 ? g : 0);
+        }
+}
+ZNI_VECTORISE static void zni_accumulate(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count) {
+    size_t i;
+    for (i = 0; i < count; ++i) to[i] += from[i];
+}
+
+/* ---- attention's gates: eight values side by side ---- */
+#define ZNI_LANES 8
+/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
+#ifdef ZENNET_DOUBLE
+ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES]) {
+    int l;
+    for (l = 0; l < ZNI_LANES; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
+}
+#else
+ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float r[ZNI_LANES], n[ZNI_LANES], power[ZNI_LANES];
+    int32_t bits[ZNI_LANES];
+    int l;
+    for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
+    for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
+    for (l = 0; l < ZNI_LANES; ++l) n[l] = (r[l] * 1.44269504f + magic) - magic;
+    for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
+    memcpy(power, bits, sizeof power);
+    for (l = 0; l < ZNI_LANES; ++l) {
+        float x = (r[l] - n[l] * 0.693359375f) + n[l] * 2.12194440e-4f;
+        float e = 1.0f + x * (1.0f + x * (0.5f + x * (1.0f / 6 + x * (1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720 + x * (1.0f / 5040)))))));
+        z[l] = 1.0f / (1.0f + e * power[l]);
+    }
+}
+#endif
+/* Gates of x[0..7]; u = slope * x + offset. */
+ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_LANES]) {
+    int l;
+    for (l = 0; l < ZNI_LANES; ++l) gate[l] = slope * x[l] + offset;
+    zni_sigmoid_lanes(gate);
+}
+/* Copies a plane's last few values, so that every pass can take eight at a time. */
+ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_LANES]) {
+    memset(rest, 0, ZNI_LANES * sizeof(zn_real));
+    memcpy(rest, x, left * sizeof(zn_real));
+    return rest;
+}
+/* to = x * sigmoid(slope * x + offset) */
+ZNI_VECTORISE static void zni_gate_run(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
+    zn_real gate[ZNI_LANES], rest[ZNI_LANES];
+    size_t i;
+    int l;
+    for (i = 0; i + ZNI_LANES <= count; i += ZNI_LANES) {
+        zni_gate_lanes(x + i, slope, offset, gate);
+        for (l = 0; l < ZNI_LANES; ++l) to[i + (size_t)l] = x[i + (size_t)l] * gate[l];
+    }
+    if (i == count) return;
+    zni_gate_lanes(zni_gate_rest(x + i, count - i, rest), slope, offset, gate);
+    for (l = 0; i < count; ++i, ++l) to[i] = x[i] * gate[l];
+}
+/* du, the gradient of u, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
+ZNI_VECTORISE static void zni_gate_sums(const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
+    zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES];
+    while (count > 0) {
+        zn_real sum[ZNI_LANES] = {0}, dot[ZNI_LANES] = {0};
+        size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
+        int l;
+        for (i = 0; i < now; i += ZNI_LANES) {
+            const zn_real *v = x + i, *g = dy + i;
+            if (now - i < ZNI_LANES) {
+                v = zni_gate_rest(v, now - i, rest_x);
+                g = zni_gate_rest(g, now - i, rest_dy);
+            }
+            zni_gate_lanes(v, slope, offset, gate);
+            for (l = 0; l < ZNI_LANES; ++l) {
+                zn_real du = g[l] * v[l] * (gate[l] * (1 - gate[l]));
+                sum[l] += du;
+                dot[l] += du * (v[l] - mean);
+            }
+        }
+        for (l = 0; l < ZNI_LANES; ++l) {
+            out[0] += (double)sum[l];
+            out[1] += (double)dot[l];
+        }
+        x += now;
+        dy += now;
+        count -= now;
+    }
+}
+/* to (+)= dy * gate + slope * (du - p - q * (x - mean)) */
+ZNI_VECTORISE static void zni_gate_grad(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p,
+                                        zn_real q, zn_real *ZNI_RESTRICT to, int add) {
+    zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES], d[ZNI_LANES];
+    size_t i;
+    int l;
+    for (i = 0; i < count; i += ZNI_LANES) {
+        const zn_real *v = x + i, *g = dy + i;
+        int now = count - i < ZNI_LANES ? (int)(count - i) : ZNI_LANES;
+        if (now < ZNI_LANES) {
+            v = zni_gate_rest(v, (size_t)now, rest_x);
+            g = zni_gate_rest(g, (size_t)now, rest_dy);
+        }
+        zni_gate_lanes(v, slope, offset, gate);
+        for (l = 0; l < ZNI_LANES; ++l) d[l] = g[l] * gate[l] + slope * (g[l] * v[l] * (gate[l] * (1 - gate[l])) - p - q * (v[l] - mean));
+        if (now < ZNI_LANES || add)
+            for (l = 0; l < now; ++l) to[i + (size_t)l] = (add ? to[i + (size_t)l] : 0) + d[l];
+        else
+            for (l = 0; l < ZNI_LANES; ++l) to[i + (size_t)l] = d[l];
+    }
+}
+/* to (+)= a * x + b */
+ZNI_VECTORISE static void zni_affine(const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real *ZNI_RESTRICT to, int add) {
+    size_t i;
+    if (add)
+        for (i = 0; i < count; ++i) to[i] += a * x[i] + b;
+    else
+        for (i = 0; i < count; ++i) to[i] = a * x[i] + b;
+}
+
 /* ---- grids over maps: what a convolution reads, flattened ---- */
 typedef struct zni_window {
     int n, gh, gw;         /* grid: samples, rows, columns */
@@ -2142,10 +2381,16 @@ static void zni_window_finish(zni_window *w) {
 ZNI_INLINE ptrdiff_t zni_window_positions(const zni_window *w) { return ((ptrdiff_t)(w->n - 1) * w->hp + w->gh) * w->wp; }
 ZNI_INLINE int zni_window_halo(const zni_window *w) { return (w->kh - 1) / w->sy * w->wp + (w->kw - 1) / w->sx; }
 
-/* Positions q .. q + len - 1 of one plane of a band: phase (i, j) of a channel. `from` is its map in sample 0. */
-ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, const zn_real *from, size_t sample, ptrdiff_t q, int len, zn_real *ZNI_RESTRICT to) {
+/* Positions q .. q + len - 1 of one plane of a band: phase (i, j) of a channel. `from` is its plane in sample 0, read through
+   `map` unless that is NULL. */
+ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, const zn_real *from, size_t sample, const zni_map *map, ptrdiff_t q, int len,
+                                         zn_real *ZNI_RESTRICT to) {
     int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), x, first = 0, last;
     ptrdiff_t n = q / w->wp / w->hp;
+    zni_map mapped = {0, 1, 0, 0};
+    zn_real floor_x;
+    if (map != NULL) mapped = *map;
+    floor_x = mapped.relu ? 0 : -(zn_real)INFINITY;
     /* columns first .. last - 1 lie inside the map */
     if (w->left > j) first = (w->left - j + w->sx - 1) / w->sx;
     last = w->sw - 1 + w->left - j >= 0 ? (w->sw - 1 + w->left - j) / w->sx + 1 : 0;
@@ -2155,9 +2400,16 @@ ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, cons
         for (x = b; x < begin; ++x) *to++ = 0;
         if (end > begin) {
             const zn_real *ZNI_RESTRICT line = from + (size_t)n * sample + (size_t)row * (size_t)w->sw + (ptrdiff_t)begin * w->sx + j - w->left;
-            if (w->sx == 1) memcpy(to, line, (size_t)(end - begin) * sizeof *to);
-            else
+            if (w->sx == 1 && map != NULL) zni_map_run(map, line, (size_t)(end - begin), to);
+            else if (w->sx == 1) memcpy(to, line, (size_t)(end - begin) * sizeof *to);
+            else {
                 for (x = 0; x < end - begin; ++x) to[x] = line[(ptrdiff_t)x * w->sx];
+                if (map != NULL)
+                    for (x = 0; x < end - begin; ++x) {
+                        zn_real v = ZNI_MAPPED(&mapped, to[x]);
+                        to[x] = v < floor_x ? floor_x : v;
+                    }
+            }
             to += end - begin;
         }
         for (x = end; x < b + count; ++x) *to++ = 0;
@@ -2170,11 +2422,12 @@ ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, cons
     }
 }
 /* The planes of `channels` channels, `pitch` apart. */
-static void zni_band(const zni_window *w, int channels, const zn_real *from, size_t sample, size_t channel, ptrdiff_t q, int len, zn_real *to, size_t pitch) {
+static void zni_band(const zni_window *w, int channels, const zn_real *from, size_t sample, size_t channel, const zni_map *maps, ptrdiff_t q, int len, zn_real *to,
+                     size_t pitch) {
     int c, i, j;
     for (c = 0; c < channels; ++c)
         for (i = 0; i < w->py; ++i)
-            for (j = 0; j < w->px; ++j, to += pitch) zni_band_plane(w, i, j, from + (size_t)c * channel, sample, q, len, to);
+            for (j = 0; j < w->px; ++j, to += pitch) zni_band_plane(w, i, j, from + (size_t)c * channel, sample, maps != NULL ? maps + c : NULL, q, len, to);
 }
 
 /* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
@@ -2396,15 +2649,15 @@ ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *run
 #define ZNI_PANELS_AT_ONCE 8
 /* One block of one group: its band is filled, then column after column of tiles computed. scratch holds the band and a
    few tiles. */
-static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, zn_real *dst,
-                           int add, zn_real *scratch) {
+static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, const zni_map *maps,
+                           zn_real *dst, int add, zn_real *scratch) {
     int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
     ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions, q;
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) = p->shift > 0 ? kernels->strip : kernels->tile;
     size_t panel = (size_t)(blocks->steps + 1) * (size_t)rows;
     zn_real *tiles = scratch + blocks->planes * (size_t)blocks->band;
     zni_run runs[ZNI_MAX_COLUMNS];
-    zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, begin, blocks->band, scratch, (size_t)blocks->band);
+    zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, maps, begin, blocks->band, scratch, (size_t)blocks->band);
     for (q = begin; q < end; q += columns) {
         int count = zni_pass_runs(p, q, columns, runs);
         const zn_real *b = scratch + (q - begin);
@@ -2422,7 +2675,7 @@ static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const 
     }
 }
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
-static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
+static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, threads = zni_max_threads(), tasks, task;
     zni_blocks blocks;
@@ -2440,7 +2693,8 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
         for (task = 0; task < tasks; ++task) {
             int group = task / blocks.count;
-            zni_pass_block(kernels, p, &blocks, task % blocks.count, panels + (size_t)group * panel, src + (size_t)group * p->src_group, dst + (size_t)group * p->dst_group, add,
+            zni_pass_block(kernels, p, &blocks, task % blocks.count, panels + (size_t)group * panel, src + (size_t)group * p->src_group,
+                           maps != NULL ? maps + group * p->channels : NULL, dst + (size_t)group * p->dst_group, add,
                            scratch + (size_t)zni_thread() * per_thread);
         }
     }
@@ -2510,7 +2764,8 @@ ZNI_VECTORISE static void zni_dots_block(const zni_kernels *kernels, const zni_b
     }
 }
 /* Products of a chunk of rows over the blocks of one part. */
-static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zn_real *x, const zn_real *dy, zn_real *sums, zn_real *scratch) {
+static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *sums,
+                          zn_real *scratch) {
     const zni_pass *p = &d->pass;
     const zni_blocks *blocks = &d->blocks;
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
@@ -2523,8 +2778,8 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     memset(sums, 0, (size_t)rows * (size_t)blocks->steps * sizeof(zn_real));
     for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
-        zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, q, blocks->band, scratch, (size_t)blocks->band);
-        zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, q, blocks->len, dy_band, (size_t)blocks->band);
+        zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, maps != NULL ? maps + group * p->channels : NULL, q, blocks->band, scratch, (size_t)blocks->band);
+        zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
         zni_dots_block(kernels, blocks, rows, dy_band, scratch, sums);
     }
 }
@@ -2542,7 +2797,7 @@ static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *
                 if (at >= 0) dw[at] += (zn_real)sum;
             }
 }
-static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw) {
+static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     zni_dots d;
     int threads = zni_max_threads(), task, tasks;
@@ -2555,7 +2810,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     if (sums != NULL && scratch != NULL) {
         tasks = d.pass.groups * d.chunks * d.parts;
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
-        for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, dy, sums, scratch + (size_t)zni_thread() * per_thread);
+        for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, maps, dy, sums, scratch + (size_t)zni_thread() * per_thread);
         tasks = d.pass.groups * d.pass.rows;
         if (d.pass.shift > 0) /* the rows of a strip share their weights */
             for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
@@ -2570,18 +2825,23 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     return ctx->code;
 }
 
-/* ---- the three passes of a convolution ---- */
-#define ZNI_CONV_FAST 8192.0 /* multiply-adds from which packing pays */
+/* ---- the three passes of a convolution ----
+   maps: x is read through them, one for each channel; NULL: as it is. */
+#define ZNI_CONV_FAST 8192.0 /* multiply-adds from which packing pays; maps need it */
 
 /* y = w * x + bias. */
-static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
+static zn_result zni_conv2d_forward_map(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
         zni_pass p = zni_pass_forward(s, ZNI_STRIP_ROWS);
-        zn_result result = zni_pass_run(ctx, &p, x, w, bias, y, 0);
+        zn_result result = zni_pass_run(ctx, &p, x, maps, w, bias, y, 0);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
+    if (maps != NULL) return ZN_ERROR_UNSUPPORTED;
     zni_conv2d_plain_forward(s, x, w, bias, y);
     return ZN_OK;
+}
+static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
+    return zni_conv2d_forward_map(ctx, s, x, NULL, w, bias, y);
 }
 /* dx (+)= w^T * dy. */
 static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
@@ -2592,21 +2852,31 @@ static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, 
         for (i = 0; i < s->stride * s->stride; ++i) empty |= !zni_pass_data(s, i / s->stride, i % s->stride, &p);
         if (empty && !add) memset(dx, 0, (size_t)s->n * (size_t)s->c * (size_t)s->h * (size_t)s->w * sizeof(zn_real));
         for (i = 0; i < s->stride * s->stride && result == ZN_OK; ++i)
-            if (zni_pass_data(s, i / s->stride, i % s->stride, &p)) result = zni_pass_run(ctx, &p, dy, w, NULL, dx, add);
+            if (zni_pass_data(s, i / s->stride, i % s->stride, &p)) result = zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
     zni_conv2d_plain_backward_data(s, dy, w, dx, add);
     return ZN_OK;
 }
-/* dw += dy * x^T, dbias += sum of dy; either may be NULL. */
-static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, zn_real *dw, zn_real *dbias) {
-    if (dw != NULL && zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zn_result result = zni_pass_weights(ctx, s, x, dy, dw);
-        if (result == ZN_OK) dw = NULL;
-        else if (result != ZN_ERROR_UNSUPPORTED) return result;
+/* dw += dy * x^T. With maps ZN_ERROR_UNSUPPORTED (without a message) means that x must be there itself. */
+static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw) {
+    if (zni_conv_work(s) >= ZNI_CONV_FAST) {
+        zn_result result = zni_pass_weights(ctx, s, x, maps, dy, dw);
+        if (result != ZN_ERROR_UNSUPPORTED || maps != NULL) return result;
     }
-    zni_conv2d_plain_backward_weights(s, x, dy, dw, dbias);
+    zni_conv2d_plain_backward_weights(s, x, dy, dw);
     return ZN_OK;
+}
+/* dbias += sum of dy, channel by channel. */
+static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy, zn_real *dbias) {
+    size_t out = (size_t)s->oh * (size_t)s->ow;
+    int o, n;
+    ZNI_OMP(parallel for private(n) if ((double)s->n * s->o * (double)out > ZNI_CONV_PARALLEL))
+    for (o = 0; o < s->o; ++o) {
+        double sums[2] = {0.0, 0.0};
+        for (n = 0; n < s->n; ++n) zni_power_sums(dy + ((size_t)n * (size_t)s->o + (size_t)o) * out, out, 0, sums);
+        dbias[o] += (zn_real)sums[0];
+    }
 }
 
 /* ==================================================================================================================
@@ -2617,6 +2887,12 @@ static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *
    which is the order that the backward walk needs. Buffers of results go back to a small cache in the context, because
    the next training step asks for the same sizes: fresh pages from the system would cost more than the arithmetic. */
 #define ZNI_MAX_INPUTS 8
+#define ZNI_PARALLEL_MIN 16384 /* values below which a second thread costs more than it brings */
+
+/* While gradients are recorded, a batch norm and the ReLU after it are only noted (ZNI_PENDING_MAP): the convolution or
+   attention that reads them computes them while it loads what the norm read, and their memory is never needed. A residual
+   sum (ZNI_PENDING_SUM) waits for its ReLU in the same way. The values are the same as if each had been computed by itself. */
+enum { ZNI_PENDING_NOT = 0, ZNI_PENDING_MAP, ZNI_PENDING_SUM };
 
 struct zn_tensor {
     zn_ctx *ctx;
@@ -2629,6 +2905,10 @@ struct zn_tensor {
     int borrowed;    /* data and grad point into a network's block, or data into another tensor */
     int decay;       /* weight decay applies: weights of convolutions and linear layers */
     int internal;    /* a network's intermediate result: its data may go as soon as backward has passed it */
+    int pending;     /* ZNI_PENDING_...: data is computed only if somebody asks for it (zni_ready) */
+    int masked;      /* grad still has to pass the ReLU of the maps */
+    zni_map *maps;   /* of a batch norm, or of the ReLU upon it: one for each channel of base */
+    struct zn_tensor *base;
     int op;          /* row of zni_ops, -1 for none */
     zn_tensor *in[ZNI_MAX_INPUTS];
     int ints[4];
@@ -2700,6 +2980,7 @@ static void zni_tensor_free(zn_tensor *t) {
         zni_buffer_give(ctx, t->grad);
     }
     zni_buffer_give(ctx, t->saved);
+    zni_buffer_give(ctx, t->maps);
     zni_buffer_give(ctx, t->name);
     zni_buffer_give(ctx, t);
 }
@@ -2768,7 +3049,40 @@ ZN_API void zn_tensor_destroy(zn_tensor *t) {
 }
 ZN_API zn_shape zn_tensor_shape(const zn_tensor *t) { return t != NULL ? t->shape : zni_shape(0, 0, 0, 0, 0); }
 ZN_API size_t zn_tensor_count(const zn_tensor *t) { return t != NULL ? t->count : 0; }
-ZN_API zn_real *zn_tensor_data(zn_tensor *t) { return t != NULL ? t->data : NULL; }
+/* What a plane (sample n, channel c) of t is computed from, and how. */
+static const zn_real *zni_source(const zn_tensor *t, size_t n, size_t c, zni_map *out_map) {
+    const zn_tensor *from = t->pending == ZNI_PENDING_MAP ? t->base : t;
+    out_map->mean = out_map->shift = 0;
+    out_map->scale = 1;
+    out_map->relu = 0;
+    if (from != t) *out_map = t->maps[c];
+    return from->data + (n * (size_t)t->shape.n[1] + c) * ((size_t)t->shape.n[2] * (size_t)t->shape.n[3]);
+}
+/* Computes a pending tensor into `to`, or the ReLU of it. */
+static void zni_compute(const zn_tensor *t, int relu, zn_real *to) {
+    ptrdiff_t p, planes = (ptrdiff_t)t->shape.n[0] * t->shape.n[1];
+    size_t plane = t->count / (size_t)planes, channels = (size_t)t->shape.n[1];
+    ZNI_OMP(parallel for if (t->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        size_t n = (size_t)p / channels, c = (size_t)p % channels;
+        zni_map a, b;
+        const zn_real *x = zni_source(t->pending == ZNI_PENDING_SUM ? t->in[0] : t, n, c, &a);
+        if (t->pending == ZNI_PENDING_SUM) {
+            const zn_real *y = zni_source(t->in[1], n, c, &b);
+            zni_map_add(&a, x, &b, y, plane, relu, to + (size_t)p * plane);
+        } else zni_map_run(&a, x, plane, to + (size_t)p * plane);
+    }
+}
+/* Makes sure that t has its data; 0 when memory is out. */
+static int zni_ready(zn_tensor *t) {
+    if (t == NULL || t->pending == ZNI_PENDING_NOT) return 1;
+    t->data = zni_reals_take(t->ctx, t->count);
+    if (t->data == NULL) return 0;
+    zni_compute(t, 0, t->data);
+    t->pending = ZNI_PENDING_NOT;
+    return 1;
+}
+ZN_API zn_real *zn_tensor_data(zn_tensor *t) { return t != NULL && zni_ready(t) ? t->data : NULL; }
 ZN_API const zn_real *zn_tensor_grad(const zn_tensor *t) { return t != NULL && t->trainable ? t->grad : NULL; }
 ZN_API const char *zn_tensor_name(const zn_tensor *t) { return t != NULL && t->name != NULL ? t->name : ""; }
 ZN_API void zn_tensor_set_trainable(zn_tensor *t, int trainable) {
@@ -2794,10 +3108,8 @@ enum {
     ZNI_OP_SHUFFLE_ATTENTION, ZNI_OP_SOFTMAX, ZNI_OP_LOG_SOFTMAX, ZNI_OP_CROSS_ENTROPY, ZNI_OP_SMOOTH_L1, ZNI_OP_SUM, ZNI_OP_MEAN
 };
 
-#define ZNI_PARALLEL_MIN 16384 /* values below which a second thread costs more than it brings */
-
-/* A result of `op` on the tape with room for data; NULL when an input is NULL. */
-static zn_tensor *zni_result_new(zn_ctx *ctx, int op, zn_shape shape, int count, zn_tensor *const *in) {
+/* A result of `op` on the tape without data yet; NULL when an input is of another context. */
+static zn_tensor *zni_result_bare(zn_ctx *ctx, int op, zn_shape shape, int count, zn_tensor *const *in) {
     zn_tensor *y;
     int i, needs_grad = 0;
     if (ctx == NULL) return NULL;
@@ -2811,11 +3123,6 @@ static zn_tensor *zni_result_new(zn_ctx *ctx, int op, zn_shape shape, int count,
     }
     y = zni_tensor_header(ctx, shape);
     if (y == NULL) return NULL;
-    y->data = zni_reals_take(ctx, y->count);
-    if (y->data == NULL) {
-        zni_tensor_free(y);
-        return NULL;
-    }
     y->needs_grad = needs_grad && ctx->no_grad == 0;
     y->op = y->needs_grad ? op : -1;
     for (i = 0; i < count; ++i) y->in[i] = in[i];
@@ -2823,21 +3130,59 @@ static zn_tensor *zni_result_new(zn_ctx *ctx, int op, zn_shape shape, int count,
     ctx->tape = y;
     return y;
 }
+/* Room for the data of a bare result; NULL when memory is out. */
+static zn_tensor *zni_result_fill(zn_tensor *y) {
+    if (y == NULL) return NULL;
+    y->data = zni_reals_take(y->ctx, y->count);
+    return y->data != NULL ? y : NULL;
+}
+/* A result of `op` with room for data, its inputs ready. */
+static zn_tensor *zni_result_new(zn_ctx *ctx, int op, zn_shape shape, int count, zn_tensor *const *in) {
+    int i;
+    for (i = 0; i < count; ++i)
+        if (!zni_ready(in[i])) return NULL;
+    return zni_result_fill(zni_result_bare(ctx, op, shape, count, in));
+}
 static zn_tensor *zni_result1(zn_ctx *ctx, int op, zn_shape shape, zn_tensor *x) {
     return x == NULL ? NULL : zni_result_new(ctx, op, shape, 1, &x);
 }
 /* Memory for values that backward needs; NULL drops the chain. */
 static zn_real *zni_save(zn_tensor *y, size_t count) { return y->saved = zni_reals_take(y->ctx, count); }
 
+/* Does what the ReLU's backward left to the norm's: the gradient where the ReLU let its input through. */
+static void zni_unmask(zn_tensor *x) {
+    ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
+    size_t plane = x->count / (size_t)planes;
+    x->masked = 0;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        zni_map map = x->maps[p % x->shape.n[1]];
+        zn_real *g = x->grad + (size_t)p * plane;
+        map.relu = 1;
+        zni_map_grad(&map, NULL, x->base->data + (size_t)p * plane, plane, 1, 0, 0, g, 0);
+    }
+}
 /* The gradient of an input: NULL when none is wanted (or memory is out); *out_add tells whether to add or to set. */
 static zn_real *zni_grad(zn_tensor *x, int *out_add) {
     *out_add = 1;
     if (x == NULL || !x->needs_grad) return NULL;
+    if (x->masked) zni_unmask(x);
     if (x->grad == NULL) {
         x->grad = zni_reals_take(x->ctx, x->count);
         *out_add = 0;
     }
     return x->grad;
+}
+/* The gradient of x where an operation's own (y->grad) may be changed in place into it: nobody else has added to it yet, so
+   x takes the buffer over. */
+static zn_real *zni_grad_take(zn_tensor *x, zn_tensor *y, int *out_add) {
+    if (x != NULL && x->needs_grad && x->grad == NULL && x->count == y->count && !x->borrowed && !y->borrowed) {
+        x->grad = y->grad;
+        y->grad = NULL;
+        *out_add = 0;
+        return x->grad;
+    }
+    return zni_grad(x, out_add);
 }
 /* The same for small tensors that are always added to. */
 static zn_real *zni_grad_zeroed(zn_tensor *x) {
@@ -2909,6 +3254,7 @@ static zni_conv_shape zni_conv_shape_of(const zn_tensor *x, const zn_tensor *w, 
 ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias, int stride, int padding, int groups) {
     zn_tensor *in[3], *y;
     zni_conv_shape s;
+    zn_result result;
     char tx[64], tw[64];
     if (!zni_need_dims(ctx, "conv2d", x, 4) || !zni_need_dims(ctx, "conv2d", w, 4)) return NULL;
     if (stride < 1 || padding < 0 || groups < 1 || padding > 65536 || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
@@ -2923,19 +3269,24 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
     in[0] = x;
     in[1] = w;
     in[2] = bias;
-    y = zni_result_new(ctx, ZNI_OP_CONV2D, zn_shape4(s.n, s.o, s.oh, s.ow), 3, in);
+    if (!zni_ready(w) || !zni_ready(bias) || (zni_conv_work(&s) < ZNI_CONV_FAST && !zni_ready(x))) return NULL;
+    y = zni_result_fill(zni_result_bare(ctx, ZNI_OP_CONV2D, zn_shape4(s.n, s.o, s.oh, s.ow), 3, in));
     if (y == NULL) return NULL;
     y->ints[0] = stride;
     y->ints[1] = padding;
     y->ints[2] = groups;
-    return zni_conv2d_forward(ctx, &s, x->data, w->data, bias != NULL ? bias->data : NULL, y->data) == ZN_OK ? y : NULL;
+    result = ZN_ERROR_UNSUPPORTED;
+    if (x->pending == ZNI_PENDING_MAP) result = zni_conv2d_forward_map(ctx, &s, x->base->data, x->maps, w->data, bias != NULL ? bias->data : NULL, y->data);
+    if (result == ZN_ERROR_UNSUPPORTED && zni_ready(x)) result = zni_conv2d_forward(ctx, &s, x->data, w->data, bias != NULL ? bias->data : NULL, y->data);
+    return result == ZN_OK ? y : NULL;
 }
 static zn_result zni_conv2d_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *w = y->in[1];
     zni_conv_shape s = zni_conv_shape_of(x, w, y->ints[0], y->ints[1], y->ints[2]);
-    int add;
+    int add, mapped = x->pending == ZNI_PENDING_MAP;
     zn_real *dw = zni_grad_zeroed(w), *dbias = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL, *dx;
-    if ((dw != NULL || dbias != NULL) && zni_conv2d_backward_weights(y->ctx, &s, x->data, y->grad, dw, dbias) != ZN_OK) return y->ctx->code;
+    if (dbias != NULL) zni_conv2d_backward_bias(&s, y->grad, dbias);
+    if (dw != NULL && zni_conv2d_backward_weights(y->ctx, &s, mapped ? x->base->data : x->data, mapped ? x->maps : NULL, y->grad, dw) != ZN_OK) return y->ctx->code;
     dx = zni_grad(x, &add);
     return dx != NULL ? zni_conv2d_backward_data(y->ctx, &s, y->grad, w->data, dx, add) : ZN_OK;
 }
@@ -2981,29 +3332,25 @@ static zn_result zni_linear_backward(zn_tensor *y) {
 }
 
 /* ---- batch norm (Ioffe & Szegedy 2015) ---- */
-/* Batch mean and 1/sqrt(var + eps) per channel, and the running values moved. */
-static void zni_batch_statistics(const zn_tensor *x, zn_real *mean, zn_real *inv, zn_real *running_mean, zn_real *running_var, double momentum, double eps) {
-    int channels = x->shape.n[1], batch = x->shape.n[0], c;
+/* Batch statistics of channel c, and the running values moved. */
+static void zni_batch_statistics(const zn_tensor *x, int c, zn_real *running_mean, zn_real *running_var, double momentum, double *out_mean, double *out_var) {
+    int n, batch = x->shape.n[0], channels = x->shape.n[1];
     size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
-    double m = (double)batch * (double)plane;
-    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
-    for (c = 0; c < channels; ++c) {
-        double mu = 0.0, var = 0.0;
-        int n;
-        for (n = 0; n < batch; ++n) mu += zni_sum(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane);
-        mu /= m;
-        for (n = 0; n < batch; ++n) var += zni_sum_squares(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane, mu);
-        mean[c] = (zn_real)mu;
-        inv[c] = (zn_real)(1.0 / sqrt(var / m + eps));
-        if (running_mean != NULL) running_mean[c] = (zn_real)((1.0 - momentum) * (double)running_mean[c] + momentum * mu);
-        if (running_var != NULL && m > 1.0) running_var[c] = (zn_real)((1.0 - momentum) * (double)running_var[c] + momentum * (var / (m - 1.0)));
-    }
+    double m = (double)batch * (double)plane, sums[2] = {0.0, 0.0}, offset;
+    zn_real about = x->data[(size_t)c * plane]; /* any value near the mean keeps the squares from cancelling */
+    for (n = 0; n < batch; ++n) zni_power_sums(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane, about, sums);
+    offset = sums[0] / m;
+    *out_mean = (double)about + offset;
+    *out_var = sums[1] / m - offset * offset;
+    if (*out_var < 0.0) *out_var = 0.0;
+    if (running_mean != NULL) running_mean[c] = (zn_real)((1.0 - momentum) * (double)running_mean[c] + momentum * *out_mean);
+    if (running_var != NULL && m > 1.0) running_var[c] = (zn_real)((1.0 - momentum) * (double)running_var[c] + momentum * (*out_var * m / (m - 1.0)));
 }
 ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
                                 zn_tensor *running_var, int training, double momentum, double eps) {
     zn_tensor *in[3], *y;
-    zn_real *mean, *inv;
-    size_t channels, plane, p, planes;
+    size_t channels, plane;
+    int c;
     if (x == NULL || gamma == NULL || beta == NULL) return NULL;
     if (x->shape.dims != 2 && !zni_need_dims(ctx, "batch_norm", x, 4)) return NULL;
     channels = (size_t)x->shape.n[1];
@@ -3017,59 +3364,60 @@ ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
     in[0] = x;
     in[1] = gamma;
     in[2] = beta;
-    y = zni_result_new(ctx, ZNI_OP_BATCH_NORM, x->shape, 3, in);
-    if (y == NULL || zni_save(y, 2 * channels) == NULL) return NULL;
+    if (!zni_ready(x) || !zni_ready(gamma) || !zni_ready(beta)) return NULL;
+    y = zni_result_bare(ctx, ZNI_OP_BATCH_NORM, x->shape, 3, in);
+    if (y == NULL || zni_save(y, channels) == NULL) return NULL;
+    y->maps = (zni_map *)zni_buffer_take(ctx, zni_size_mul(channels, sizeof(zni_map)));
+    y->base = x;
     y->ints[0] = training;
-    mean = y->saved;
-    inv = y->saved + channels;
-    if (training)
-        zni_batch_statistics(x, mean, inv, running_mean != NULL ? running_mean->data : NULL, running_var != NULL ? running_var->data : NULL, momentum, eps);
-    else
-        for (p = 0; p < channels; ++p) {
-            mean[p] = running_mean->data[p];
-            inv[p] = (zn_real)(1.0 / sqrt((double)running_var->data[p] + eps));
-        }
+    /* pending, unless the input could be changed by its owner or nobody would keep it */
+    if (y->maps == NULL || ((!y->needs_grad || x->created || x->shape.dims != 4) && zni_result_fill(y) == NULL)) return NULL;
+    y->pending = y->data == NULL ? ZNI_PENDING_MAP : ZNI_PENDING_NOT;
     plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
-    planes = (size_t)x->shape.n[0] * channels;
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) {
-        size_t c = p % channels, i;
-        zn_real scale = gamma->data[c] * inv[c], mu = mean[c], shift = beta->data[c];
-        const zn_real *ZNI_RESTRICT from = x->data + p * plane;
-        zn_real *ZNI_RESTRICT to = y->data + p * plane;
-        for (i = 0; i < plane; ++i) to[i] = (from[i] - mu) * scale + shift;
+    for (c = 0; c < (int)channels; ++c) {
+        zni_map *map = &y->maps[c];
+        size_t n;
+        double mean, var;
+        if (training) zni_batch_statistics(x, c, running_mean != NULL ? running_mean->data : NULL, running_var != NULL ? running_var->data : NULL, momentum, &mean, &var);
+        else {
+            mean = (double)running_mean->data[c];
+            var = (double)running_var->data[c];
+        }
+        y->saved[c] = (zn_real)(1.0 / sqrt(var + eps));
+        map->mean = (zn_real)mean;
+        map->scale = gamma->data[c] * y->saved[c];
+        map->shift = beta->data[c];
+        map->relu = 0;
+        for (n = 0; y->data != NULL && n < (size_t)x->shape.n[0]; ++n)
+            zni_map_run(map, x->data + (n * channels + (size_t)c) * plane, plane, y->data + (n * channels + (size_t)c) * plane);
     }
     return y;
 }
 static zn_result zni_batch_norm_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *gamma = y->in[1];
-    size_t channels = (size_t)x->shape.n[1], batch = (size_t)x->shape.n[0], plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3], c;
-    const zn_real *mean = y->saved, *inv = y->saved + channels;
-    int add, training = y->ints[0];
-    zn_real *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad(x, &add);
+    int channels = x->shape.n[1], batch = x->shape.n[0], add, training = y->ints[0], masked = y->masked, c;
+    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    const zn_real *dy = y->grad;
+    zn_real *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_take(x, y, &add);
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (c = 0; c < channels; ++c) {
-        double sum = 0.0, dot = 0.0, m = (double)batch * (double)plane;
-        size_t n, i;
+        double sums[2] = {0.0, 0.0}, m = (double)batch * (double)plane, inv = (double)y->saved[c], a, b;
+        zni_map map = y->maps[c];
+        int n;
+        map.relu = masked;
         for (n = 0; n < batch; ++n) {
-            size_t at = (n * channels + c) * plane;
-            sum += zni_sum(y->grad + at, plane);
-            dot += zni_dot(y->grad + at, x->data + at, plane);
+            size_t at = ((size_t)n * (size_t)channels + (size_t)c) * plane;
+            zni_map_sums(&map, dy + at, x->data + at, plane, sums);
         }
-        dot = (dot - (double)mean[c] * sum) * (double)inv[c]; /* sum of dy * xhat */
-        if (dgamma != NULL) dgamma[c] += (zn_real)dot;
-        if (dbeta != NULL) dbeta[c] += (zn_real)sum;
+        if (dgamma != NULL) dgamma[c] += (zn_real)(sums[1] * inv);
+        if (dbeta != NULL) dbeta[c] += (zn_real)sums[0];
+        /* dx = a g + b (x - mean) + d */
+        a = (double)gamma->data[c] * inv;
+        b = training ? -a * inv * inv * sums[1] / m : 0.0;
         for (n = 0; dx != NULL && n < batch; ++n) {
-            const zn_real *ZNI_RESTRICT dy = y->grad + (n * channels + c) * plane;
-            const zn_real *ZNI_RESTRICT from = x->data + (n * channels + c) * plane;
-            zn_real *ZNI_RESTRICT to = dx + (n * channels + c) * plane;
-            /* dx = a dy + b x + d */
-            double da = (double)gamma->data[c] * (double)inv[c], db = training ? -da * (double)inv[c] * dot / m : 0.0;
-            zn_real a = (zn_real)da, b = (zn_real)db, d = (zn_real)(training ? -da * sum / m - db * (double)mean[c] : 0.0);
-            if (add)
-                for (i = 0; i < plane; ++i) to[i] += a * dy[i] + (b * from[i] + d);
-            else
-                for (i = 0; i < plane; ++i) to[i] = a * dy[i] + (b * from[i] + d);
+            size_t at = ((size_t)n * (size_t)channels + (size_t)c) * plane;
+            zni_map_grad(&map, dy == dx ? NULL : dy + at, x->data + at, plane, (zn_real)a, (zn_real)b, (zn_real)(training ? -a * sums[0] / m : 0.0), dx + at, add);
         }
     }
     return ZN_OK;
@@ -3132,21 +3480,59 @@ static zn_result zni_group_norm_backward(zn_tensor *y) {
 }
 
 /* ---- element by element ---- */
+/* One call's share of an element-by-element pass. */
+#define ZNI_SHARE 16384
+ZNI_INLINE size_t zni_share(size_t count, ptrdiff_t share) {
+    size_t left = count - (size_t)share * ZNI_SHARE;
+    return left < ZNI_SHARE ? left : ZNI_SHARE;
+}
+ZNI_INLINE ptrdiff_t zni_shares(size_t count) { return (ptrdiff_t)((count + ZNI_SHARE - 1) / ZNI_SHARE); }
+
 ZN_API zn_tensor *zn_relu(zn_ctx *ctx, zn_tensor *x) {
-    zn_tensor *y = x != NULL ? zni_result1(ctx, ZNI_OP_RELU, x->shape, x) : NULL;
-    size_t i;
+    zn_tensor *y;
+    ptrdiff_t i;
+    if (x == NULL) return NULL;
+    if (x->pending == ZNI_PENDING_MAP && x->op == ZNI_OP_RELU && !zni_ready(x)) return NULL;
+    y = zni_result_bare(ctx, ZNI_OP_RELU, x->shape, 1, &x);
     if (y == NULL) return NULL;
+    if (x->pending == ZNI_PENDING_MAP && y->needs_grad) {
+        int c, channels = x->shape.n[1];
+        y->maps = (zni_map *)zni_buffer_take(ctx, zni_size_mul((size_t)channels, sizeof(zni_map)));
+        for (c = 0; y->maps != NULL && c < channels; ++c) {
+            y->maps[c] = x->maps[c];
+            y->maps[c].relu = 1;
+        }
+        y->pending = ZNI_PENDING_MAP;
+        y->base = x->base;
+        return y->maps != NULL ? y : NULL;
+    }
+    if (zni_result_fill(y) == NULL) return NULL;
+    if (x->pending == ZNI_PENDING_SUM) {
+        zni_compute(x, 1, y->data);
+        return y;
+    }
     ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-    for (i = 0; i < y->count; ++i) y->data[i] = x->data[i] > 0 ? x->data[i] : 0;
+    for (i = 0; i < zni_shares(y->count); ++i) zni_relu_run(x->data + i * ZNI_SHARE, zni_share(y->count, i), y->data + i * ZNI_SHARE);
     return y;
 }
 static zn_result zni_relu_backward(zn_tensor *y) {
+    zn_tensor *x = y->in[0];
+    const zn_real *dy = y->grad;
     int add;
-    size_t i;
-    zn_real *dx = zni_grad(y->in[0], &add);
+    ptrdiff_t i;
+    zn_real *dx = zni_grad_take(x, y, &add);
     if (dx == NULL) return ZN_OK;
-    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-    for (i = 0; i < y->count; ++i) dx[i] = (y->data[i] > 0 ? y->grad[i] : 0) + (add ? dx[i] : 0);
+    if (y->base != NULL && dx == dy) x->masked = 1; /* the norm's backward reads what decides */
+    else if (y->base != NULL) {
+        size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
+        ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+        for (i = 0; i < (ptrdiff_t)(y->count / plane); ++i)
+            zni_map_grad(&y->maps[i % y->shape.n[1]], dy + (size_t)i * plane, y->base->data + (size_t)i * plane, plane, 1, 0, 0, dx + (size_t)i * plane, add);
+    } else {
+        ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+        for (i = 0; i < zni_shares(y->count); ++i)
+            zni_relu_grad(dx == dy ? NULL : dy + i * ZNI_SHARE, y->data + i * ZNI_SHARE, zni_share(y->count, i), dx + i * ZNI_SHARE, add);
+    }
     return ZN_OK;
 }
 ZN_API zn_tensor *zn_swish(zn_ctx *ctx, zn_tensor *x) {
@@ -3222,16 +3608,22 @@ static size_t zni_broadcast_row(const zn_shape *a, const size_t step[ZN_MAX_DIMS
     return at;
 }
 static zn_tensor *zni_pair(zn_ctx *ctx, int op, const char *name, zn_tensor *a, zn_tensor *b, size_t step[ZN_MAX_DIMS]) {
-    zn_tensor *in[2];
+    zn_tensor *in[2], *y;
     if (a == NULL || b == NULL || !zni_broadcast(ctx, name, a, b, step)) return NULL;
     in[0] = a;
     in[1] = b;
+    if (op == ZNI_OP_ADD && a->shape.dims == 4 && zni_shape_equal(a->shape, b->shape) && (a->pending == ZNI_PENDING_MAP || b->pending == ZNI_PENDING_MAP) &&
+        a->pending != ZNI_PENDING_SUM && b->pending != ZNI_PENDING_SUM && !a->created && !b->created && ctx->no_grad == 0) { /* a residual link */
+        y = zni_result_bare(ctx, op, a->shape, 2, in);
+        if (y != NULL) y->pending = ZNI_PENDING_SUM;
+        return y;
+    }
     return zni_result_new(ctx, op, a->shape, 2, in);
 }
 ZN_API zn_tensor *zn_add(zn_ctx *ctx, zn_tensor *a, zn_tensor *b) {
     size_t step[ZN_MAX_DIMS], r, row, rows, last;
     zn_tensor *y = zni_pair(ctx, ZNI_OP_ADD, "add", a, b, step);
-    if (y == NULL) return NULL;
+    if (y == NULL || y->pending == ZNI_PENDING_SUM) return y;
     row = (size_t)a->shape.n[a->shape.dims - 1];
     rows = a->count / row;
     last = step[a->shape.dims - 1];
@@ -3262,12 +3654,31 @@ ZN_API zn_tensor *zn_mul(zn_ctx *ctx, zn_tensor *a, zn_tensor *b) {
     }
     return y;
 }
+/* The gradient of y goes to x as it is; last: nobody else needs it any more. */
+static void zni_grad_pass(zn_tensor *y, zn_tensor *x, int last) {
+    const zn_real *dy = y->grad;
+    int add;
+    ptrdiff_t i;
+    zn_real *dx = last ? zni_grad_take(x, y, &add) : zni_grad(x, &add);
+    if (dx == NULL || dx == dy) return;
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (i = 0; i < zni_shares(y->count); ++i) {
+        if (add) zni_accumulate(dx + i * ZNI_SHARE, dy + i * ZNI_SHARE, zni_share(y->count, i));
+        else memcpy(dx + i * ZNI_SHARE, dy + i * ZNI_SHARE, zni_share(y->count, i) * sizeof(zn_real));
+    }
+}
 /* Both: da from dy (times b), db from dy (times a) summed over what was repeated. */
 static zn_result zni_pair_backward(zn_tensor *y) {
     zn_tensor *a = y->in[0], *b = y->in[1];
     size_t step[ZN_MAX_DIMS], row = (size_t)a->shape.n[a->shape.dims - 1], rows = a->count / row, last, r;
     int add, mul = y->op == ZNI_OP_MUL;
-    zn_real *da = zni_grad(a, &add), *db;
+    zn_real *da, *db;
+    if (!mul && zni_shape_equal(a->shape, b->shape)) {
+        zni_grad_pass(y, b, 0);
+        zni_grad_pass(y, a, 1);
+        return ZN_OK;
+    }
+    da = zni_grad(a, &add);
     zni_broadcast(y->ctx, "broadcast", a, b, step);
     last = step[a->shape.dims - 1];
     if (da != NULL) {
@@ -3281,11 +3692,6 @@ static zn_result zni_pair_backward(zn_tensor *y) {
     }
     db = zni_grad_zeroed(b);
     if (db != NULL) {
-        if (!mul && zni_shape_equal(a->shape, b->shape)) { /* the residual link: worth its own loop */
-            ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-            for (r = 0; r < y->count; ++r) db[r] += y->grad[r];
-            return ZN_OK;
-        }
         for (r = 0; r < rows; ++r) {
             const zn_real *dy = y->grad + r * row, *pa = a->data + r * row;
             zn_real *to = db + zni_broadcast_row(&a->shape, step, r);
@@ -3528,10 +3934,44 @@ static zn_result zni_channel_shuffle_backward(zn_tensor *y) {
      first half a:   y = a * sigmoid(cweight[i] * mean(a) + cbias[i])
      second half s:  y = s * sigmoid(sweight[i] * GN(s) + sbias[i]),  GN(s) = gn_weight[i] * (s - mean)/std + gn_bias[i]
    then channel shuffle in 2 groups. saved: mean and 1/std of every plane. */
+/* Plane p of what attention reads, computed into scratch where it is pending. */
+static const zn_real *zni_attention_input(const zn_tensor *x, size_t p, zn_real *scratch) {
+    size_t channels = (size_t)x->shape.n[1], plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    zni_map map;
+    const zn_real *from = zni_source(x, p / channels, p % channels, &map);
+    if (x->pending != ZNI_PENDING_MAP) return from;
+    zni_map_run(&map, from, plane, scratch);
+    return scratch;
+}
+static void zni_attention_plane(zn_tensor *y, size_t p, zn_real *scratch) {
+    zn_tensor *const *in = y->in;
+    size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half;
+    const zn_real *from = zni_attention_input(in[0], p, scratch);
+    zn_real *to = y->data + (p - c + zni_shuffled(c, channels, 2)) * plane;
+    double sums[2] = {0.0, 0.0}, mu, var, inv, slope, offset;
+    zni_power_sums(from, plane, from[0], sums);
+    mu = sums[0] / (double)plane;
+    var = sums[1] / (double)plane - mu * mu;
+    mu += (double)from[0];
+    inv = 1.0 / sqrt((var > 0.0 ? var : 0.0) + y->reals[0]);
+    y->saved[2 * p] = (zn_real)mu;
+    y->saved[2 * p + 1] = (zn_real)inv;
+    if (c / half % 2 == 0) {
+        zni_affine(from, plane, (zn_real)zni_sigmoid((double)in[1]->data[k] * mu + (double)in[2]->data[k]), 0, to, 0);
+        return;
+    }
+    /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
+    slope = (double)in[3]->data[k] * (double)in[5]->data[k] * inv;
+    offset = (double)in[3]->data[k] * (double)in[6]->data[k] + (double)in[4]->data[k] - slope * mu;
+    if (slope == 0.0) zni_affine(from, plane, (zn_real)zni_sigmoid(offset), 0, to, 0);
+    else zni_gate_run(from, plane, (zn_real)slope, (zn_real)offset, to);
+}
 ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cweight, zn_tensor *cbias, zn_tensor *sweight,
                                        zn_tensor *sbias, zn_tensor *gn_weight, zn_tensor *gn_bias, int groups, double eps) {
     zn_tensor *in[7], *y;
-    size_t channels, plane, planes, half, p;
+    zn_real *planes_of = NULL; /* each thread's own */
+    size_t plane, planes, half;
+    ptrdiff_t p;
     int i;
     if (!zni_need_dims(ctx, "shuffle_attention", x, 4)) return NULL;
     if (groups < 1 || x->shape.n[1] % (2 * groups) != 0) {
@@ -3548,87 +3988,68 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     in[6] = gn_bias;
     for (i = 1; i < 7; ++i)
         if (in[i] == NULL || !zni_need_count(ctx, "shuffle_attention", "a gate", in[i], half)) return NULL;
-    channels = (size_t)x->shape.n[1];
-    planes = (size_t)x->shape.n[0] * channels;
+    planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1];
     plane = x->count / planes;
-    y = zni_result_new(ctx, ZNI_OP_SHUFFLE_ATTENTION, x->shape, 7, in);
-    if (y == NULL || zni_save(y, 2 * planes) == NULL) return NULL;
-    y->ints[0] = groups;
-    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) {
-        size_t c = p % channels, k = c % half, j;
-        const zn_real *ZNI_RESTRICT from = x->data + p * plane;
-        zn_real *ZNI_RESTRICT to = y->data + (p - c + zni_shuffled(c, channels, 2)) * plane;
-        double mu = zni_sum(from, plane) / (double)plane;
-        y->saved[2 * p] = (zn_real)mu;
-        y->saved[2 * p + 1] = 0;
-        if (c / half % 2 == 0) {
-            zn_real gate = (zn_real)zni_sigmoid((double)cweight->data[k] * mu + (double)cbias->data[k]);
-            for (j = 0; j < plane; ++j) to[j] = from[j] * gate;
-        } else {
-            double inv = 1.0 / sqrt(zni_sum_squares(from, plane, mu) / (double)plane + eps);
-            /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
-            double slope = (double)sweight->data[k] * (double)gn_weight->data[k] * inv;
-            double offset = (double)sweight->data[k] * (double)gn_bias->data[k] + (double)sbias->data[k] - slope * mu;
-            y->saved[2 * p + 1] = (zn_real)inv;
-            if (slope == 0.0) {
-                zn_real gate = (zn_real)zni_sigmoid(offset);
-                for (j = 0; j < plane; ++j) to[j] = from[j] * gate;
-            } else {
-                for (j = 0; j < plane; ++j) to[j] = (zn_real)((double)from[j] * zni_sigmoid(slope * (double)from[j] + offset));
-            }
-        }
+    for (i = 1; i < 7; ++i)
+        if (!zni_ready(in[i])) return NULL;
+    if (x->pending == ZNI_PENDING_SUM && !zni_ready(x)) return NULL;
+    y = zni_result_fill(zni_result_bare(ctx, ZNI_OP_SHUFFLE_ATTENTION, x->shape, 7, in));
+    planes_of = x->pending == ZNI_PENDING_MAP ? zni_reals_take(ctx, zni_size_mul(plane, (size_t)zni_max_threads())) : NULL;
+    if (y == NULL || zni_save(y, 2 * planes) == NULL || (x->pending == ZNI_PENDING_MAP && planes_of == NULL)) {
+        zni_buffer_give(ctx, planes_of);
+        return NULL;
     }
+    y->ints[0] = groups;
+    y->reals[0] = eps;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < (ptrdiff_t)planes; ++p) zni_attention_plane(y, (size_t)p, planes_of != NULL ? planes_of + (size_t)zni_thread() * plane : NULL);
+    zni_buffer_give(ctx, planes_of);
     return y;
 }
 /* One plane's dx, and its share of the parameters' gradients in d[6] (order of the inputs 1 to 6). */
-static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *dx, int add, double d[6]) {
+static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *scratch, zn_real *dx, int add, double d[6]) {
     zn_tensor *const *in = y->in;
-    size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half, j;
-    const zn_real *x = in[0]->data + p * plane, *dy = y->grad + (p - c + zni_shuffled(c, channels, 2)) * plane;
-    double mu = (double)y->saved[2 * p], inv = (double)y->saved[2 * p + 1], m = (double)plane;
+    size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half;
+    const zn_real *x = zni_attention_input(in[0], p, scratch), *dy = y->grad + (p - c + zni_shuffled(c, channels, 2)) * plane;
+    double mu = (double)y->saved[2 * p], inv = (double)y->saved[2 * p + 1], m = (double)plane, sums[2] = {0.0, 0.0};
     if (c / half % 2 == 0) {
         double cw = (double)in[1]->data[k], gate = zni_sigmoid(cw * mu + (double)in[2]->data[k]);
         double du = zni_dot(dy, x, plane) * gate * (1.0 - gate); /* of the gate's argument */
-        zn_real scale = (zn_real)gate, shift = (zn_real)(du * cw / m);
         d[0] = du * mu;
         d[1] = du;
-        for (j = 0; dx != NULL && j < plane; ++j) dx[j] = dy[j] * scale + shift + (add ? dx[j] : 0);
+        if (dx != NULL) zni_affine(dy, plane, (zn_real)gate, (zn_real)(du * cw / m), dx, add);
     } else {
-        double sw = (double)in[3]->data[k], gw = (double)in[5]->data[k], gb = (double)in[6]->data[k], sb = (double)in[4]->data[k], sum_du = 0.0, sum_dux = 0.0;
-        for (j = 0; j < plane; ++j) {
-            double xhat = ((double)x[j] - mu) * inv, gate = zni_sigmoid(sw * (gw * xhat + gb) + sb), du = (double)dy[j] * (double)x[j] * gate * (1.0 - gate);
-            sum_du += du;
-            sum_dux += du * xhat;
-        }
-        d[2] = gw * sum_dux + gb * sum_du;
-        d[3] = sum_du;
-        d[4] = sw * sum_dux;
-        d[5] = sw * sum_du;
-        for (j = 0; dx != NULL && j < plane; ++j) {
-            double xhat = ((double)x[j] - mu) * inv, gate = zni_sigmoid(sw * (gw * xhat + gb) + sb), du = (double)dy[j] * (double)x[j] * gate * (1.0 - gate);
-            dx[j] = (zn_real)((double)dy[j] * gate + sw * gw * inv * (du - sum_du / m - xhat * sum_dux / m)) + (add ? dx[j] : 0);
-        }
+        double sw = (double)in[3]->data[k], gw = (double)in[5]->data[k], gb = (double)in[6]->data[k], sb = (double)in[4]->data[k];
+        double slope = sw * gw * inv, offset = sw * gb + sb - slope * mu;
+        zni_gate_sums(dy, x, plane, (zn_real)slope, (zn_real)offset, (zn_real)mu, sums);
+        d[2] = gw * inv * sums[1] + gb * sums[0];
+        d[3] = sums[0];
+        d[4] = sw * inv * sums[1];
+        d[5] = sw * sums[0];
+        if (dx != NULL) zni_gate_grad(dy, x, plane, (zn_real)slope, (zn_real)offset, (zn_real)mu, (zn_real)(sums[0] / m), (zn_real)(inv * inv * sums[1] / m), dx, add);
     }
 }
 static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0];
-    size_t channels = (size_t)x->shape.n[1], planes = (size_t)x->shape.n[0] * channels, plane = x->count / planes, p;
+    size_t channels = (size_t)x->shape.n[1], planes = (size_t)x->shape.n[0] * channels, plane = x->count / planes;
     int add, i;
-    zn_real *dx = zni_grad(x, &add), *g[6];
+    ptrdiff_t p;
+    zn_real *dx = zni_grad(x, &add), *g[6], *scratch = zni_reals_take(y->ctx, zni_size_mul(plane, (size_t)zni_max_threads()));
     double *parts = (double *)zni_buffer_take(y->ctx, zni_size_mul(planes, 6 * sizeof(double)));
-    if (parts == NULL) return y->ctx->code;
-    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) {
-        memset(parts + 6 * p, 0, 6 * sizeof(double));
-        zni_attention_plane_backward(y, p, dx != NULL ? dx + p * plane : NULL, add, parts + 6 * p);
-    }
     for (i = 0; i < 6; ++i) g[i] = zni_grad_zeroed(y->in[i + 1]);
-    for (p = 0; p < planes; ++p)
-        for (i = 0; i < 6; ++i)
-            if (g[i] != NULL) g[i][p % channels % y->in[1]->count] += (zn_real)parts[6 * p + (size_t)i];
+    if (parts != NULL && scratch != NULL) {
+        ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+        for (p = 0; p < (ptrdiff_t)planes; ++p) {
+            memset(parts + 6 * p, 0, 6 * sizeof(double));
+            zni_attention_plane_backward(y, (size_t)p, scratch + (size_t)zni_thread() * plane, dx != NULL ? dx + (size_t)p * plane : NULL, add, parts + 6 * p);
+        }
+        for (p = 0; p < (ptrdiff_t)planes; ++p)
+            for (i = 0; i < 6; ++i)
+                if (g[i] != NULL) g[i][(size_t)p % channels % y->in[1]->count] += (zn_real)parts[6 * p + i];
+    }
+    zni_buffer_give(y->ctx, scratch);
     zni_buffer_give(y->ctx, parts);
-    return ZN_OK;
+    return y->ctx->code;
 }
 
 /* ---- softmax and losses ---- */
@@ -5334,7 +5755,8 @@ static zn_tensor *zni_net_walk(const zni_walk *w, zn_tensor *x) {
         zni_fail(w->net->ctx, ZN_ERROR_ARGUMENT, "network: needs N x 3 x H x W, got %s", zni_shape_text(x->shape, text));
         return NULL;
     }
-    return zni_walk_layers(w, w->net->plan.first, x, 1);
+    x = zni_walk_layers(w, w->net->plan.first, x, 1);
+    return zni_ready(x) ? x : NULL; /* what it is computed from may go in the backward pass */
 }
 /* Pool, optional WIRW y = res_scale * SA(x) + x_scale * x, linear. */
 static zn_tensor *zni_net_head(const zni_walk *w, zn_tensor *features) {
@@ -5545,9 +5967,10 @@ static void zni_scorer_saw_norm(zni_scorer *s, int running_var, size_t values) {
     s->norms[running_var] = (double)values;
     if (values < 2) s->single = 1;
 }
-static void zni_scorer_agree(zni_scorer *s, const zn_tensor *x) {
+static void zni_scorer_agree(zni_scorer *s, zn_tensor *x) {
     int batch = x->shape.n[0], i;
     size_t count = x->count / (size_t)batch;
+    if (!zni_ready(x)) return;
     ZNI_OMP(parallel for schedule(dynamic, 1))
     for (i = 0; i < batch; ++i) {
         const zn_real *a = x->data + (size_t)i * count;
@@ -10508,7 +10931,7 @@ struct zn_distiller {
 static zn_tensor *zni_resize_map(zn_tensor *x, int h, int w) {
     zn_tensor *y;
     int plane, planes, ih, iw;
-    if (x == NULL) return NULL;
+    if (x == NULL || !zni_ready(x)) return NULL;
     ih = x->shape.n[2];
     iw = x->shape.n[3];
     planes = x->shape.n[0] * x->shape.n[1];
@@ -11257,7 +11680,6 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
    of its tasks, the convolution behind applies the gates while it copies its input, its weights are packed for shuffled
    channels, and the channels before stand in an order in which whole vectors need the same gate.
    ================================================================================================================== */
-#define ZNI_LANES 8
 #define ZNI_BLOCKS(channels) (((size_t)(channels) + ZNI_LANES - 1) / ZNI_LANES)
 #define ZNI_MAX_TILE 16 /* pixels */
 #define ZNI_MAX_RUN 3   /* taps */
@@ -11418,30 +11840,6 @@ ZNI_INLINE void zni_depthwise_body(const zni_strip *t, const int lanes, const in
     }
 }
 
-/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
-#ifdef ZENNET_DOUBLE
-ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES]) {
-    int l;
-    for (l = 0; l < ZNI_LANES; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
-}
-#else
-ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
-    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float r[ZNI_LANES], n[ZNI_LANES], power[ZNI_LANES];
-    int32_t bits[ZNI_LANES];
-    int l;
-    for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
-    for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
-    for (l = 0; l < ZNI_LANES; ++l) n[l] = (r[l] * 1.44269504f + magic) - magic;
-    for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
-    memcpy(power, bits, sizeof power);
-    for (l = 0; l < ZNI_LANES; ++l) {
-        float x = (r[l] - n[l] * 0.693359375f) + n[l] * 2.12194440e-4f;
-        float e = 1.0f + x * (1.0f + x * (0.5f + x * (1.0f / 6 + x * (1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720 + x * (1.0f / 5040)))))));
-        z[l] = 1.0f / (1.0f + e * power[l]);
-    }
-}
-#endif
 ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to) {
     int i, l;
     if (mode == ZNI_GATE_COPY && step == ZNI_LANES) memcpy(to, from, (size_t)count * ZNI_LANES * sizeof(zn_real));

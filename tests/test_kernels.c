@@ -49,19 +49,19 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     char name[128];
     int i, add;
     snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
-    CHECK_FOR(zni_pass_run(ctx, &p, x, w, bias, y, 0) == ZN_OK, name);
+    CHECK_FOR(zni_pass_run(ctx, &p, x, NULL, w, bias, y, 0) == ZN_OK, name);
     zni_conv2d_plain_forward(&s, x, w, bias, y0);
     CHECK_FOR(difference(y, y0, ny, sqrt(sum)) < tolerance, name);
     sum = (double)(s.o / s.groups) * s.k * s.k;
     for (add = 0; add < 2; ++add) {
         if (!add) memset(dx, 0, nx * sizeof *dx); /* as the driver does when some positions have no tap */
         for (i = 0; i < s.stride * s.stride; ++i)
-            if (zni_pass_data(&s, i / s.stride, i % s.stride, &p)) CHECK_FOR(zni_pass_run(ctx, &p, dy, w, NULL, dx, add) == ZN_OK, name);
+            if (zni_pass_data(&s, i / s.stride, i % s.stride, &p)) CHECK_FOR(zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add) == ZN_OK, name);
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
     }
-    CHECK_FOR(zni_pass_weights(ctx, &s, x, dy, dw) == ZN_OK, name);
-    zni_conv2d_plain_backward_weights(&s, x, dy, dw0, NULL);
+    CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw) == ZN_OK, name);
+    zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
     CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 2 * tolerance, name);
     zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
     zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
