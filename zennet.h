@@ -6771,12 +6771,19 @@ static int zni_seen_has(const zn_search *e, uint64_t hash) {
 }
 
 /* ---- latency from a table of measured convolutions ---- */
-static double zni_latency_measure(zn_ctx *ctx, const zn_layer_info *l) {
+static double zni_latency_measure(zn_ctx *user, const zn_layer_info *l) {
     zni_conv_shape s;
-    zn_tensor *x = zn_tensor_create(ctx, zn_shape4(1, l->in, l->in_size, l->in_size)), *y = zn_tensor_create(ctx, zn_shape4(1, l->out, l->out_size, l->out_size));
-    zn_tensor *w = zn_tensor_create(ctx, zn_shape4(l->out, l->in / l->groups, l->kernel, l->kernel));
+    zn_ctx *ctx; /* of its own, so that these maps are gone afterwards */
+    zn_tensor *x, *y, *w;
     double best = HUGE_VAL;
     int run;
+    if (zn_ctx_create(&user->opts, &ctx) != ZN_OK) {
+        zni_fail(user, ZN_ERROR_MEMORY, "out of memory: a context for a measurement");
+        return best;
+    }
+    x = zn_tensor_create(ctx, zn_shape4(1, l->in, l->in_size, l->in_size));
+    y = zn_tensor_create(ctx, zn_shape4(1, l->out, l->out_size, l->out_size));
+    w = zn_tensor_create(ctx, zn_shape4(l->out, l->in / l->groups, l->kernel, l->kernel));
     if (ctx->code == ZN_OK) {
         zn_fill(x->data, "x", 1, x->count, 0.0, 1.0);
         zn_fill(w->data, "w", 1, w->count, -1.0, 1.0);
@@ -6787,9 +6794,8 @@ static double zni_latency_measure(zn_ctx *ctx, const zn_layer_info *l) {
             if (run >= 3) best = fmin(best, 1e3 * (zni_seconds() - begin)); /* after three warm-ups, as published */
         }
     }
-    zn_tensor_destroy(x);
-    zn_tensor_destroy(y);
-    zn_tensor_destroy(w);
+    if (ctx->code != ZN_OK) zni_fail(user, ctx->code, "%.900s", ctx->text);
+    zn_ctx_destroy(ctx);
     return best;
 }
 typedef struct zni_latency_sum {
@@ -7045,7 +7051,7 @@ static void zni_search_describe(const zn_search *e, zni_text *t) {
     static const char *const names[] = {"max_layers", "exact_counts", "score", "score_batch", "score_resolution", "resolution", "classes", "projection",
                                         "depth_penalty", "deepmad", "population", "generation", "real"};
     size_t i;
-    zni_text_format(t, "seed=%lx%08lx space=%08lx", (unsigned long)(o->seed >> 32), (unsigned long)(o->seed & 0xffffffffu),
+    zni_text_format(t, "seed=%08lx%08lx space=%08lx", (unsigned long)(o->seed >> 32), (unsigned long)(o->seed & 0xffffffffu),
                     (unsigned long)(zn_fnv1a64(e->space_text, strlen(e->space_text), ZN_FNV_START) & 0xffffffffu));
     zni_text_format(t, " max_params=%.17g max_flops=%.17g max_effective=%.17g max_latency_ms=%.17g", o->max_params, o->max_flops, o->max_effective, o->max_latency_ms);
     for (i = 0; i < sizeof whole / sizeof whole[0]; ++i) zni_text_format(t, " %s=%d", names[i], whole[i]);
