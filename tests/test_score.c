@@ -8,6 +8,7 @@
 #endif
 
 #include "check.h"
+#include "failing.h"
 
 #define TINY "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperResK3K3(16,16,1,8,1)SuperConvK1BNRELU(16,24,1,1)"
 
@@ -232,34 +233,16 @@ static void test_refused(zn_ctx *ctx) {
     CHECK(zn_structure_effective_score(NULL, &v) == ZN_ERROR_ARGUMENT && zn_structure_depth_penalty(NULL) == 0.0);
 }
 
-typedef struct failing {
-    long left; /* allocations until one fails; negative: none does */
-    long live;
-} failing;
-static void *failing_malloc(size_t bytes, void *user) {
-    failing *f = (failing *)user;
-    if (f->left == 0) return NULL;
-    --f->left;
-    ++f->live;
-    return malloc(bytes);
-}
-static void failing_free(void *memory, void *user) {
-    if (memory != NULL) --((failing *)user)->live;
-    free(memory);
-}
 /* Every nth allocation fails in turn: an error, nothing left behind, and the next try works. */
 static void test_memory(zn_score_kind kind) {
     failing f = {-1, 0};
-    zn_ctx_opts hooks = zn_ctx_opts_default();
+    zn_ctx_opts hooks = failing_hooks(&f);
     zn_ctx *ctx = NULL;
     zn_score_opts o = small_opts(kind);
     zn_score_result r;
     long n, wrong = 0;
     double want;
     o.resolution = 8;
-    hooks.malloc_fn = failing_malloc;
-    hooks.free_fn = failing_free;
-    hooks.user = &f;
     CHECK(zn_ctx_create(&hooks, &ctx) == ZN_OK);
     want = score_of(ctx, TINY, &o).mean;
     for (n = 0; n < 100000; ++n) {

@@ -5,6 +5,7 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
 
 #define START "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperResIDWE2K3(16,16,1,8,1)SuperConvK1BNRELU(16,64,1,1)"
 #define STATE "build_search.state"
@@ -358,31 +359,13 @@ static void test_states(zn_ctx *ctx) {
     remove(STATE);
 }
 
-typedef struct failing {
-    long left; /* allocations until one fails; negative: none does */
-    long live;
-} failing;
-static void *failing_malloc(size_t bytes, void *user) {
-    failing *f = (failing *)user;
-    if (f->left == 0) return NULL;
-    --f->left;
-    ++f->live;
-    return malloc(bytes);
-}
-static void failing_free(void *memory, void *user) {
-    if (memory != NULL) --((failing *)user)->live;
-    free(memory);
-}
 static void test_memory(void) { /* one thread: the counting allocator is not made for more */
     failing f = {-1, 0};
-    zn_ctx_opts hooks = zn_ctx_opts_default();
+    zn_ctx_opts hooks = failing_hooks(&f);
     zn_ctx *ctx = NULL;
     zn_search_opts o = small_opts();
     zn_search_result r, want;
     long n, wrong = 0;
-    hooks.malloc_fn = failing_malloc;
-    hooks.free_fn = failing_free;
-    hooks.user = &f;
     o.threads = 1;
     o.iterations = 4;
     o.generation = 2;
