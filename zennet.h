@@ -5676,12 +5676,12 @@ static zn_tensor *zni_walk_se(const zni_walk *w, zn_tensor *x, int first) {
     return zn_mul(ctx, x, zn_sigmoid(ctx, zni_walk_bn(w, zn_conv2d(ctx, h, t[5], NULL, 1, 0, 1), first + 6)));
 }
 
-/* An intermediate result that nobody else will ask for gives its memory back: at once when nothing is recorded, else as
-   soon as backward has passed it. */
-static void zni_walk_drop(zn_tensor *x) {
+/* An intermediate result that nobody but its reader will ask for gives its memory back: at once when that recorded nothing,
+   else as soon as backward has passed it. */
+static void zni_walk_drop(zn_tensor *x, const zn_tensor *reader) {
     if (x == NULL || x->created || x->borrowed) return;
     x->internal = 1;
-    if (x->needs_grad) return;
+    if (x->needs_grad || (reader != NULL && reader->needs_grad)) return;
     zni_buffer_give(x->ctx, x->data);
     x->data = NULL;
 }
@@ -5696,11 +5696,11 @@ static zn_tensor *zni_walk_unit(const zni_walk *w, const zni_layer *l, zn_tensor
     if (l->proj) {
         zn_tensor *conv = zn_conv2d(ctx, x, t[0], t[1], l->stride, 0, 1);
         link = zni_walk_bn(w, conv, l->proj_tensor + 2);
-        zni_walk_drop(conv);
+        zni_walk_drop(conv, link);
     }
     y = zn_add(ctx, f, link);
-    zni_walk_drop(f);
-    if (link != x) zni_walk_drop(link);
+    zni_walk_drop(f, y);
+    if (link != x) zni_walk_drop(link, y);
     return y;
 }
 /* Branches read the same input; their results are added up or joined. */
@@ -5741,7 +5741,7 @@ static zn_tensor *zni_walk_layers(const zni_walk *w, int first, zn_tensor *x, in
     int index;
     for (index = first; index >= 0 && x != NULL; index = w->net->plan.layers[index].next) {
         zn_tensor *y = zni_walk_layer(w, &w->net->plan.layers[index], x);
-        if (y != NULL && y != x && !keep) zni_walk_drop(x);
+        if (y != NULL && y != x && !keep) zni_walk_drop(x, y);
         keep = 0;
         x = y;
     }
@@ -5784,7 +5784,7 @@ ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training) {
     if (net == NULL) return NULL;
     features = zni_net_walk(&w, x);
     logits = zni_net_head(&w, features);
-    if (features != x) zni_walk_drop(features);
+    if (features != x) zni_walk_drop(features, NULL); /* the pool needs only its shape again */
     return logits;
 }
 
