@@ -5,6 +5,9 @@
 
 #include "data_tools/tool.h"
 #include <signal.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -40,6 +43,71 @@ TOOL_API void use_threads(long threads) {
 #else
     (void)threads;
 #endif
+}
+
+/* ---- data ---- */
+/* Runs a program of data_tools beside this one; args end with NULL. Its exit status. */
+TOOL_API int run_data_tool(const char *argv0, const char *program, const char *const *args) {
+    char path[4096];
+    const char *slash = strrchr(argv0, '/'), *words[32];
+    int status, count = 0;
+    pid_t child;
+    if (slash == NULL) snprintf(path, sizeof path, "build/data_tools/%s", program);
+    else snprintf(path, sizeof path, "%.*s/../data_tools/%s", (int)(slash - argv0), argv0, program);
+    words[count++] = path;
+    while (count < 31 && *args != NULL) words[count++] = *args++;
+    words[count] = NULL;
+    child = fork();
+    if (child == 0) {
+        union { const char **in; char *const *out; } list;
+        list.in = words;
+        execv(path, list.out);
+        fprintf(stderr, "%s: cannot run %s: %s\n", tool_name, path, strerror(errno));
+        _exit(TOOL_FAILED);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return TOOL_FAILED;
+    return WEXITSTATUS(status);
+}
+/* A pack is taken as it is; anything else is packed to `out` first (unless that is there), with the layout and the number
+   of classes that are wanted. What to open, or NULL. */
+TOOL_API const char *need_pack(const char *argv0, const char *source, const char *layout, const char *classes, const char *out) {
+    char magic[8] = {0};
+    const char *args[] = {source, out, "--layout", layout, "--classes", classes, "--skip-bad", NULL};
+    FILE *file = fopen(source, "rb");
+    size_t size = file != NULL ? fread(magic, 1, 8, file) : 0;
+    if (file != NULL) fclose(file);
+    if (size == 8 && memcmp(magic, "ZENPACK1", 8) == 0) return source;
+    file = fopen(out, "rb");
+    if (file != NULL) {
+        fclose(file);
+        printf("%s is there: packed before\n", out);
+        return out;
+    }
+    return run_data_tool(argv0, "pack", args) == 0 ? out : NULL;
+}
+/* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. */
+TOOL_API const char *draw_toys(const char *argv0, const char *out, const char *layout, const char *classes, const char *train, const char *test) {
+    const char *args[] = {out, "--layout", layout, "--classes", classes, "--train", train, "--test", test, NULL};
+    return access(out, F_OK) == 0 || run_data_tool(argv0, "toy_faces", args) == 0 ? out : NULL;
+}
+/* FOLDER/NAME in one of a few buffers that live as long as the program. */
+TOOL_API const char *in_folder(const char *folder, const char *name) {
+    static char paths[8][4096];
+    static int next;
+    char *path = paths[next++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+TOOL_API int make_folder(const char *path) {
+    if (mkdir(path, 0777) == 0 || errno == EEXIST) return 1;
+    fprintf(stderr, "%s: cannot make %s: %s\n", tool_name, path, strerror(errno));
+    return 0;
+}
+
+/* A shorter training than the recipe's warms up for a tenth of it at most. 0 epochs: as the recipe says. */
+TOOL_API void use_epochs(zn_train_opts *recipe, long epochs) {
+    if (epochs > 0) recipe->epochs = (int)epochs;
+    if (recipe->schedule.warmup > 0.1 * recipe->epochs) recipe->schedule.warmup = 0.1 * recipe->epochs;
 }
 
 /* ---- progress of training ---- */

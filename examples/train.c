@@ -131,15 +131,14 @@ static int parse_milestones(settings *s) {
 static int apply(settings *s) {
     zn_train_opts *o = &s->train;
     zn_optimizer_opts chosen = zn_optimizer_opts_default((zn_optimizer_kind)zn_optimizer_parse(s->optimizer));
-    o->epochs = (int)s->epochs;
     o->batch = (int)s->batch;
     o->micro_batch = (int)s->micro_batch;
     o->eval_every = (int)s->eval_every;
     o->augment = augment_opts(s->no_augment ? "none" : s->augment, (int)s->resolution);
     if (s->no_augment) o->mixup = 0;
     o->schedule.kind = (zn_schedule_kind)zn_schedule_parse(s->schedule);
+    use_epochs(o, s->epochs);
     if (s->warmup >= 0) o->schedule.warmup = s->warmup;
-    else if (o->schedule.warmup > 0.1 * o->epochs) o->schedule.warmup = 0.1 * o->epochs;
     if (o->schedule.warmup >= o->epochs) return tool_bad_value("warmup", "less than all epochs", "so many");
     o->optimizer.kind = chosen.kind;
     o->optimizer.eps = chosen.eps;

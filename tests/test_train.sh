@@ -91,6 +91,21 @@ said "hint" 'what it calls "Surprise" is "Fear"'
 "$evaluate" --model "$work/fit.zn" --data "$work/true.pack" --split train --json >"$work/names.json" 2>/dev/null
 check "by number all is well" cmp "$work/index.json" "$work/names.json"
 
+# The pipelines, on packs and on a folder in RAF-DB's own layout.
+check "faces like RAF-DB's" "$BUILD/data_tools/toy_faces" "$work/raf" --layout raf --train 64 --test 32 --size 48
+check "train_rafdb" "$BUILD/examples/train_rafdb" "$work/raf" --out "$work/raf.run" --arch "$arch" --epochs 1
+said "its last line" "^best epoch 1: accuracy"
+for file in data.pack model.safetensors report.html log.csv; do check "train_rafdb leaves $file" test -s "$work/raf.run/$file"; done
+check "goes on where it was" "$BUILD/examples/train_rafdb" "$work/raf" --out "$work/raf.run" --arch "$arch" --epochs 1
+said "without packing again" "packed before"
+status "not with other options" 1 "$BUILD/examples/train_rafdb" "$work/raf" --out "$work/raf.run" --arch "$arch" --epochs 2
+check "train_affectnet" "$BUILD/examples/train_affectnet" "$work/raf.run/data.pack" --out "$work/affect.run" --arch "$arch" --epochs 1 --classes 7
+check "transfer" "$BUILD/examples/transfer" "$work/raf.run/data.pack" "$work/toy.pack" --out "$work/move.run" --arch "$arch" --epochs 1 --freeze
+said "transferred" "^transferred: "
+status "nothing to train on" 2 "$BUILD/examples/train_rafdb"
+status "both" 2 "$BUILD/examples/train_affectnet" "$work/raf" --quick
+status "no such folder" 1 "$BUILD/examples/train_rafdb" "$work/nothing" --out "$work/raf2.run"
+
 # Wrong usage.
 status "no data" 2 "$train" --out "$work/x.zn"
 status "no model" 2 "$evaluate" --data "$work/toy.pack"

@@ -1,0 +1,114 @@
+/* transfer.c - learn on a large set, then on a small one that matters: the published (*) rows.
+
+     build/examples/transfer LARGE SMALL --out transfer.run            two packs; their classes may differ
+     build/examples/transfer --quick                                   drawn faces: with and without the first step
+
+   The first network's head knows other classes, so only tensors whose name and shape fit go over; --freeze trains
+   nothing but the new head. --teacher distils a network with the large set's classes into the first step. Ends with:
+   from scratch ... or transferred ... */
+#include "examples/common.h"
+
+static const char small_net[] =
+    "SuperConvK3BNRELU(3,16,2,1)SuperResK3K3(16,24,2,24,1)SuperResK3K3(24,48,2,48,1)SuperResK3K3(48,64,2,64,1)SuperConvK1BNRELU(64,128,1,1)";
+
+typedef struct plan {
+    zn_net_opts net;
+    zn_train_opts recipe;
+    const char *teacher;
+    train_view view;
+} plan;
+
+/* One step: a new network for a pack's classes, started from a file or not, trained, tested, saved. */
+static zn_result learn(zn_ctx *ctx, plan *p, const char *data, const char *start, const char *out, double *out_top1) {
+    zn_pack *pack = NULL;
+    zn_net *net = NULL, *teacher = NULL;
+    zn_train_result *history = NULL;
+    zn_load_opts fitting;
+    zn_load_report report;
+    zn_result result = open_pack(ctx, data, &pack);
+    memset(&fitting, 0, sizeof fitting);
+    memset(&report, 0, sizeof report);
+    fitting.transfer = 1;
+    p->net.classes = zn_pack_classes(pack);
+    p->recipe.keep_weights = start != NULL;
+    if (result == ZN_OK) result = zn_net_create(ctx, &p->net, &net);
+    if (result == ZN_OK && start != NULL) {
+        result = zn_net_init(net, p->recipe.init, p->recipe.seed);
+        if (result == ZN_OK) result = zn_net_load_tensors(net, start, &fitting, &report);
+        if (result == ZN_OK) printf("%d tensors taken from %s, %d of another shape stay as drawn\n", report.loaded, start, report.misshaped);
+    }
+    if (result == ZN_OK && p->teacher != NULL) result = zn_net_load(ctx, p->teacher, &teacher);
+    p->recipe.teacher = teacher;
+    if (result == ZN_OK) result = zn_train_run(net, pack, NULL, &p->recipe, &history);
+    if (result == ZN_OK) result = zn_net_save(net, out);
+    if (result == ZN_OK) *out_top1 = history->best_top1;
+    zn_train_result_destroy(history);
+    zn_net_destroy(teacher);
+    zn_net_destroy(net);
+    zn_pack_close(pack);
+    return result;
+}
+
+int main(int argc, char **argv) {
+    const char *words[2] = {NULL, NULL}, *folder = "transfer.run", *arch = "zennet-m", *teacher = NULL, *first, *second;
+    long epochs = 0;
+    double large = 0, moved = 0, alone = 0;
+    int quick = 0, freeze = 0, count, status;
+    tool_option options[] = {{"out", TOOL_TEXT, &folder, "DIR", "where the models go", 0, 0},
+                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, or a structure string", 0, 0},
+                             {"epochs", TOOL_INT, &epochs, "N", "of each step; 0: the recipes' 400", 0, 100000},
+                             {"freeze", TOOL_FLAG, &freeze, "", "the second step trains the last layer only", 0, 0},
+                             {"teacher", TOOL_TEXT, &teacher, "FILE", "a network to learn from in the first step", 0, 0},
+                             {"quick", TOOL_FLAG, &quick, "", "a small network on drawn faces instead", 0, 0}};
+    plan p;
+    zn_ctx *ctx = NULL;
+    zn_result result;
+
+    status = tool_parse(argc, argv, "LARGE SMALL", "Trains on a large set, then on a small one.", options, sizeof options / sizeof options[0], words, 2, &count);
+    if (status != TOOL_GO) return status;
+    if (count != (quick ? 0 : 2)) return tool_misused("wants LARGE and SMALL, folders or packs, or --quick", "");
+    if (!make_folder(folder)) return TOOL_FAILED;
+    memset(&p, 0, sizeof p);
+    p.net = zn_net_opts_default();
+    p.net.structure = arch;
+    p.recipe = zn_train_opts_affectnet();
+    if (quick) { /* eight classes in one layout, seven in another */
+        words[0] = draw_toys(argv[0], in_folder(folder, "large"), "affectnet-names", "8", "1500", "300");
+        words[1] = draw_toys(argv[0], in_folder(folder, "small"), "raf", "7", "200", "300");
+        p.net.structure = small_net;
+        p.net.bn_momentum = 0.1;
+        p.recipe.augment = zn_augment_opts_none(48);
+        p.recipe.augment.flip = 0.5;
+        p.recipe.mixup = 0;
+        p.recipe.epochs = 16;
+        p.recipe.batch = 20;
+        p.recipe.lr = 0.08;
+        p.recipe.schedule.warmup = 1;
+    }
+    first = words[0] != NULL ? need_pack(argv[0], words[0], "auto", "0", in_folder(folder, "large.pack")) : NULL;
+    second = words[1] != NULL ? need_pack(argv[0], words[1], "auto", "0", in_folder(folder, "small.pack")) : NULL;
+    if (first == NULL || second == NULL) return TOOL_FAILED;
+
+    use_epochs(&p.recipe, epochs);
+    p.recipe.on_batch = view_batch;
+    p.recipe.on_epoch = view_epoch;
+    p.recipe.user = &p.view;
+    p.teacher = teacher;
+    signal(SIGINT, on_interrupt);
+    if (zn_ctx_create(NULL, &ctx) != ZN_OK) return fail(NULL);
+    result = learn(ctx, &p, first, NULL, in_folder(folder, "large.safetensors"), &large);
+    p.teacher = NULL;
+    p.recipe.balanced = 0;
+    if (quick && result == ZN_OK) result = learn(ctx, &p, second, NULL, in_folder(folder, "scratch.safetensors"), &alone);
+    p.recipe.lr *= 0.2; /* what was learned should not be shaken out at once */
+    p.recipe.freeze_backbone = freeze;
+    if (result == ZN_OK) result = learn(ctx, &p, second, in_folder(folder, "large.safetensors"), in_folder(folder, "model.safetensors"), &moved);
+    if (result == ZN_OK) {
+        printf("on the large set: %.2f %%\n", 100 * large);
+        if (quick) printf("from scratch: %.2f %%, ", 100 * alone);
+        printf("transferred: %.2f %%\n", 100 * moved);
+    } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
+    else fail(ctx);
+    zn_ctx_destroy(ctx);
+    return result == ZN_OK ? TOOL_DONE : TOOL_FAILED;
+}
