@@ -8,9 +8,6 @@
    goes on. Ends with: best epoch ... */
 #include "examples/common.h"
 
-static const char small_net[] =
-    "SuperConvK3BNRELU(3,16,2,1)SuperResK3K3(16,24,2,24,1)SuperResK3K3(24,48,2,48,1)SuperResK3K3(48,64,2,64,1)SuperConvK1BNRELU(64,128,1,1)";
-
 int main(int argc, char **argv) {
     const char *source = NULL, *folder = "affectnet.run", *arch = "zennet-m", *classes = "8", *teacher_path = NULL, *data;
     long epochs = 0;
@@ -28,7 +25,6 @@ int main(int argc, char **argv) {
     zn_pack *pack = NULL;
     zn_net *net = NULL, *teacher = NULL;
     zn_train_result *history = NULL;
-    zn_metrics *metrics = NULL;
     zn_result result;
 
     status = tool_parse(argc, argv, "SRC", "AffectNet from folder to report.", options, sizeof options / sizeof options[0], &source, 1, &count);
@@ -36,33 +32,18 @@ int main(int argc, char **argv) {
     if ((count == 1) == quick) return tool_misused("wants either SRC, AffectNet's folder or a pack, or --quick", "");
     if (!make_folder(folder)) return TOOL_FAILED;
 
-    /* What to train, and how. */
+    /* What is trained, and how. */
     structure.structure = arch;
     if (quick) {
         source = draw_toys(argv[0], in_folder(folder, "faces"), "affectnet", classes, "1500", "300");
-        structure.structure = small_net;
-        structure.bn_momentum = 0.1; /* few steps: running statistics must follow sooner */
-        recipe.augment = zn_augment_opts_affectnet(48);
-        recipe.augment.policy = ZN_POLICY_NONE;   /* the whole recipe needs its hundreds of epochs */
-        recipe.mixup = 0;
-        recipe.epochs = 24;
-        recipe.batch = 32;
-        recipe.lr = 0.1;
-        recipe.schedule.warmup = 1;
+        make_quick(&structure, &recipe, zn_augment_opts_affectnet(48));
     }
     use_epochs(&recipe, epochs);
-    memset(&view, 0, sizeof view);
-    view.log_path = in_folder(folder, "log.csv");
-    recipe.checkpoint_dir = folder;
-    recipe.resume = 1;
-    recipe.on_batch = view_batch;
-    recipe.on_epoch = view_epoch;
-    recipe.user = &view;
+    watch_run(&recipe, &view, folder);
 
     /* Data, network, training. */
     data = source != NULL ? need_pack(argv[0], source, "auto", classes, in_folder(folder, "data.pack")) : NULL;
     if (data == NULL) return TOOL_FAILED;
-    signal(SIGINT, on_interrupt);
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return fail(NULL);
     result = open_pack(ctx, data, &pack);
     structure.classes = zn_pack_classes(pack);
@@ -71,19 +52,10 @@ int main(int argc, char **argv) {
     recipe.teacher = teacher;
     if (result == ZN_OK) result = zn_train_run(net, pack, NULL, &recipe, &history);
 
-    /* The network now has the weights of its best epoch. */
-    if (result == ZN_OK) result = zn_net_save(net, in_folder(folder, "model.safetensors"));
-    if (result == ZN_OK) result = zn_evaluate(net, pack, NULL, &metrics);
-    if (result == ZN_OK) result = write_report(net, history, metrics, pack, ZN_SPLIT_TEST, argc, argv, in_folder(folder, "report.html"));
-    if (result == ZN_OK) {
-        print_metrics(net, metrics);
-        print_hint(net, metrics);
-        printf("%s and %s\n", in_folder(folder, "model.safetensors"), in_folder(folder, "report.html"));
-        printf("best epoch %d: accuracy %.2f %%\n", history->best_epoch + 1, 100 * history->best_top1);
-    } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; the same command goes on\n", tool_name);
-    else fail(ctx);
+    if (result == ZN_OK) result = finish_run(net, pack, history, folder, argc, argv);
+    else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; the same command goes on\n", tool_name);
+    if (result != ZN_OK && result != ZN_STOPPED) fail(ctx);
 
-    zn_metrics_destroy(metrics);
     zn_train_result_destroy(history);
     zn_net_destroy(teacher);
     zn_net_destroy(net);

@@ -8,9 +8,6 @@
    from scratch ... or transferred ... */
 #include "examples/common.h"
 
-static const char small_net[] =
-    "SuperConvK3BNRELU(3,16,2,1)SuperResK3K3(16,24,2,24,1)SuperResK3K3(24,48,2,48,1)SuperResK3K3(48,64,2,64,1)SuperConvK1BNRELU(64,128,1,1)";
-
 typedef struct plan {
     zn_net_opts net;
     zn_train_opts recipe;
@@ -75,15 +72,9 @@ int main(int argc, char **argv) {
     if (quick) { /* eight classes in one layout, seven in another */
         words[0] = draw_toys(argv[0], in_folder(folder, "large"), "affectnet-names", "8", "1500", "300");
         words[1] = draw_toys(argv[0], in_folder(folder, "small"), "raf", "7", "200", "300");
-        p.net.structure = small_net;
-        p.net.bn_momentum = 0.1;
-        p.recipe.augment = zn_augment_opts_none(48);
+        make_quick(&p.net, &p.recipe, zn_augment_opts_none(48));
         p.recipe.augment.flip = 0.5;
-        p.recipe.mixup = 0;
-        p.recipe.epochs = 16;
         p.recipe.batch = 20;
-        p.recipe.lr = 0.08;
-        p.recipe.schedule.warmup = 1;
     }
     first = words[0] != NULL ? need_pack(argv[0], words[0], "auto", "0", in_folder(folder, "large.pack")) : NULL;
     second = words[1] != NULL ? need_pack(argv[0], words[1], "auto", "0", in_folder(folder, "small.pack")) : NULL;
