@@ -16,7 +16,7 @@ HEADERS  = zennet.h $(wildcard data_tools/*.h) $(wildcard tests/*.h) $(wildcard 
 EXAMPLES   = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
 DATA_TOOLS = $(patsubst data_tools/%.c,$(BUILD)/data_tools/%,$(wildcard data_tools/*.c))
 # These tests run twice: with float and, exactly, with double as the real type.
-DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c tests/test_model.c tests/test_kernels.c tests/test_infer.c))
+DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c tests/test_model.c tests/test_kernels.c tests/test_infer.c tests/curve.c))
 TESTS      = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) $(DOUBLE)
 
 # Each program holds the whole library when it is compiled by hand. Here the implementation is compiled once per real type
@@ -92,10 +92,13 @@ bench-peers: $(BUILD)/examples/benchmark $(BUILD)/data_tools/to_onnx ## time zen
 check-onnx: $(BUILD)/data_tools/to_onnx ## the golden networks in ONNX Runtime, where Python has it
 	$(PYTHON) tests/peers/check_onnx.py --build $(BUILD) $(wildcard tests/golden/*.txt ../shared/golden/*.txt)
 
+check-training: $(BUILD)/tests/curve $(BUILD)/tests/curve_double ## the same training here and in PyTorch, step by step, where Python has it
+	$(PYTHON) tests/peers/compare_training.py --build $(BUILD) --picture $(BUILD)/training_curves.svg
+
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx help clean
+.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx check-training help clean

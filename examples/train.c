@@ -11,7 +11,7 @@ typedef struct settings {
     zn_net_opts net;
     const char *recipe, *data, *test, *arch, *attention, *out, *augment, *schedule, *milestones, *optimizer, *init, *pretrained, *teacher, *checkpoint_dir, *log, *report, *preview;
     long epochs, batch, micro_batch, resolution, eval_every, threads;
-    double warmup;
+    double warmup, flip;
     int no_augment;
 } settings;
 
@@ -74,6 +74,7 @@ static int parse(int argc, char **argv, settings *s) {
         {"seed", TOOL_SEED, &s->train.seed, "S", "of start weights, order, augmentation", 0, 0},
         {"augment", TOOL_TEXT, &s->augment, "none|simple|rafdb|affectnet|cifar|imagenet", "what happens to images; simple: shifted, flipped", 0, 0},
         {"no-augment", TOOL_FLAG, &s->no_augment, "", "the same as --augment none --mixup 0", 0, 0},
+        {"flip", TOOL_REAL, &s->flip, "P", "probability of mirroring, where left and right do not matter; -1: the augmentation's", -1, 1},
         {"mixup", TOOL_REAL, &s->train.mixup, "A", "alpha of mixup; 0: off", 0, 100},
         {"label-smoothing", TOOL_REAL, &s->train.label_smoothing, "X", "share of a target spread over all classes", 0, 1},
         {"balanced", TOOL_FLAG, &s->train.balanced, "", "draw all classes equally often", 0, 0},
@@ -113,7 +114,7 @@ static void set_defaults(settings *s, const char *recipe) {
     s->batch = s->train.batch;
     s->resolution = s->train.augment.input.size;
     s->eval_every = s->train.eval_every;
-    s->warmup = -1;
+    s->warmup = s->flip = -1;
 }
 static int parse_milestones(settings *s) {
     const char *at = s->milestones;
@@ -136,6 +137,7 @@ static int apply(settings *s) {
     o->eval_every = (int)s->eval_every;
     o->augment = augment_opts(s->no_augment ? "none" : s->augment, (int)s->resolution);
     if (s->no_augment) o->mixup = 0;
+    if (s->flip >= 0) o->augment.flip = s->flip;
     o->schedule.kind = (zn_schedule_kind)zn_schedule_parse(s->schedule);
     use_epochs(o, s->epochs);
     if (s->warmup >= 0) o->schedule.warmup = s->warmup;
