@@ -2246,27 +2246,33 @@ ZNI_VECTORISE static void zni_accumulate(zn_real *ZNI_RESTRICT to, const zn_real
 
 /* ---- attention's gates: eight values side by side ---- */
 #define ZNI_LANES 8
-/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^7/7!. */
+/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
-ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES]) {
+ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES], const int fused) {
     int l;
+    (void)fused;
     for (l = 0; l < ZNI_LANES; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
 }
 #else
-ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
+ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES], const int fused) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     float r[ZNI_LANES], n[ZNI_LANES], power[ZNI_LANES];
     int32_t bits[ZNI_LANES];
     int l;
     for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
     for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
-    for (l = 0; l < ZNI_LANES; ++l) n[l] = (r[l] * 1.44269504f + magic) - magic;
+    for (l = 0; l < ZNI_LANES; ++l) n[l] = zni_multiply_add(fused, r[l], 1.44269504f, magic) - magic;
     for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
     memcpy(power, bits, sizeof power);
     for (l = 0; l < ZNI_LANES; ++l) {
-        float x = (r[l] - n[l] * 0.693359375f) + n[l] * 2.12194440e-4f;
-        float e = 1.0f + x * (1.0f + x * (0.5f + x * (1.0f / 6 + x * (1.0f / 24 + x * (1.0f / 120 + x * (1.0f / 720 + x * (1.0f / 5040)))))));
-        z[l] = 1.0f / (1.0f + e * power[l]);
+        float x = zni_multiply_add(fused, n[l], 2.12194440e-4f, zni_multiply_add(fused, n[l], -0.693359375f, r[l])), e = 1.0f / 720;
+        e = zni_multiply_add(fused, e, x, 1.0f / 120);
+        e = zni_multiply_add(fused, e, x, 1.0f / 24);
+        e = zni_multiply_add(fused, e, x, 1.0f / 6);
+        e = zni_multiply_add(fused, e, x, 0.5f);
+        e = zni_multiply_add(fused, e, x, 1.0f);
+        e = zni_multiply_add(fused, e, x, 1.0f);
+        z[l] = 1.0f / zni_multiply_add(fused, e, power[l], 1.0f);
     }
 }
 #endif
@@ -2274,7 +2280,7 @@ ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES]) {
 ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_LANES]) {
     int l;
     for (l = 0; l < ZNI_LANES; ++l) gate[l] = slope * x[l] + offset;
-    zni_sigmoid_lanes(gate);
+    zni_sigmoid_lanes(gate, 0);
 }
 /* Copies a plane's last few values, so that every pass can take eight at a time. */
 ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_LANES]) {
@@ -11695,13 +11701,14 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
 typedef struct zni_strip {   /* a row of pixels of a convolution's tile of outputs, or of a depthwise block */
     const zn_real *x;        /* pixels are ZNI_LANES apart */
     const zn_real *w, *bias;
-    const zn_real *add;      /* NULL, or what is added, laid out like y */
+    const zn_real *add;      /* what is added: laid out like y, or (distances 0) eight zeros */
     zn_real *y;
-    size_t y_plane;          /* from a block of y to the next */
-    const int *off;          /* where each tap of each block of inputs stands, from a pixel; narrow tiles: each run */
-    int steps, rest, taps;   /* taps of whole blocks of 8 inputs; inputs in one more block, with as many taps */
-    const int *runs;         /* narrow tiles: how many runs of 1, 2 and 3 taps there are */
-    int width, relu;         /* convolution: width is a multiple of the tile's pixels */
+    size_t y_plane, add_plane, add_pixel; /* from a block to the next, from a pixel to the next */
+    const int *off;          /* where each tap of each input stands, from a pixel; tiles of one block: 4 * place of a run + its taps */
+    int steps;               /* entries of off, at least 1 */
+    int width, step;         /* a multiple of the tile's pixels; depthwise: 2 takes every second pixel of x, else 1 */
+    zn_real least;           /* smaller results become this: 0 for ReLU */
+    const zn_real *never;    /* NULL: a second way out of the loop over off, as in zni_tile */
 } zni_strip;
 
 typedef enum zni_gate_mode { ZNI_GATE_COPY, ZNI_GATE_SCALE, ZNI_GATE_SIGMOID, ZNI_GATE_AFFINE } zni_gate_mode;
@@ -11711,9 +11718,9 @@ typedef struct zni_tile_kernel {
     void (*run)(const zni_strip *t);
 } zni_tile_kernel;
 typedef struct zni_infer_kernels {
-    zni_tile_kernel tiles[4]; /* widest first; the last has 1 block */
-    int depthwise_lanes;      /* weights of the depthwise kernel are repeated to so many */
-    void (*depthwise)(const zni_strip *t);
+    zni_tile_kernel tiles[4];        /* widest first; the last has 1 block */
+    int lanes;                       /* of a vector: a depthwise one may hold two pixels */
+    zni_tile_kernel depthwise[2][2]; /* of every pixel, of every second pixel (always one a vector); 8 or 7 vectors at a time */
     /* count pixels, from `step` values apart to ZNI_LANES apart, through a gate x*p or x*sigmoid(p*x + q) */
     void (*copy)(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to);
     /* mean and sum of squared deviations of each lane over count pixels */
@@ -11724,129 +11731,95 @@ typedef struct zni_infer_kernels {
 
        acc[p][v] += x[pixel p][channel q] (one value, repeated) * w[tap][q][v] (a vector of outputs)
 
-   One loop over a table of offsets, not three over blocks, rows and columns: between nested loops gcc 12 puts all sums
-   into memory and fetches them back (39 instead of 90 GFLOP/s at 64 channels). */
-ZNI_INLINE void zni_infer_tile(const zni_strip *t, const zn_real *from, const zn_real *add, zn_real *y, const int pixels, const int vectors, const int lanes, const int fused) {
+   What keeps gcc 12 from spilling: one loop over a table of offsets, not four over blocks, rows, columns and channels; a
+   loop that runs at least once; no branch between the first sum and the last store (39 instead of 90 GFLOP/s at 64
+   channels). Unrolling the channels gains nothing and takes 15 s to compile. */
+ZNI_INLINE void zni_infer_tile(const zni_strip *t, size_t at, const int pixels, const int vectors, const int lanes, const int fused) {
     zn_real acc[ZNI_MAX_TILE][3][16];
-    const zn_real *ZNI_RESTRICT w = t->w;
+    const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + at;
     const int *ZNI_RESTRICT off = t->off;
     const int row = vectors * lanes;
-    int steps = t->steps, rest, q, p, v, l, h;
+    const zn_real least = t->least;
+    int left = t->steps, p, v, l, h;
     ZNI_UNROLL for (p = 0; p < pixels; ++p) {
         ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = t->bias[v * lanes + l];
     }
-    for (; steps > 0; --steps, w += ZNI_LANES * row) {
-        const zn_real *ZNI_RESTRICT x = from + *off++;
-        ZNI_UNROLL for (q = 0; q < ZNI_LANES; ++q) {
-            ZNI_UNROLL for (p = 0; p < pixels; ++p) {
-                zn_real one = x[p * ZNI_LANES + q];
-                ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[q * row + v * lanes + l], acc[p][v][l]);
-            }
-        }
-    }
-    for (rest = t->rest * t->taps, q = 0; rest > 0; --rest, w += row) {
-        const zn_real *ZNI_RESTRICT x = from + *off + q;
+    do {
+        const zn_real *ZNI_RESTRICT x;
+        if (left == 0) goto done;
+        x = from + *off++;
         ZNI_UNROLL for (p = 0; p < pixels; ++p) {
             zn_real one = x[p * ZNI_LANES];
             ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = zni_multiply_add(fused, one, w[v * lanes + l], acc[p][v][l]);
         }
-        if (++q < t->rest) continue;
-        q = 0;
-        ++off;
-    }
-    if (add != NULL) {
-        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
-            ZNI_UNROLL for (v = 0; v < vectors; ++v) {
-                ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
-                    const zn_real *a = add + (size_t)(v * lanes + h) / ZNI_LANES * t->y_plane + p * ZNI_LANES;
-                    for (l = 0; l < ZNI_LANES; ++l) acc[p][v][h + l] += a[l];
-                }
-            }
-        }
-    }
-    if (t->relu) {
-        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
-            ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[p][v][l] = acc[p][v][l] > 0 ? acc[p][v][l] : 0;
-        }
-    }
+        w += row;
+        --left;
+    } while (w != t->never);
+    return;
+done:
     ZNI_UNROLL for (p = 0; p < pixels; ++p) {
         ZNI_UNROLL for (v = 0; v < vectors; ++v) {
             ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
-                zn_real *to = y + (size_t)(v * lanes + h) / ZNI_LANES * t->y_plane + p * ZNI_LANES;
-                for (l = 0; l < ZNI_LANES; ++l) to[l] = acc[p][v][h + l];
+                const size_t block = (size_t)(v * lanes + h) / ZNI_LANES;
+                const zn_real *add = t->add + block * t->add_plane + (at / ZNI_LANES + (size_t)p) * t->add_pixel;
+                zn_real *y = t->y + block * t->y_plane + at + (size_t)p * ZNI_LANES, sum[ZNI_LANES]; /* y may be add */
+                for (l = 0; l < ZNI_LANES; ++l) sum[l] = acc[p][v][h + l] + add[l];
+                for (l = 0; l < ZNI_LANES; ++l) y[l] = sum[l] < least ? least : sum[l];
             }
         }
     }
 }
 ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int vectors, const int lanes, const int fused) {
-    int x;
-    for (x = 0; x < t->width; x += pixels)
-        zni_infer_tile(t, t->x + x * ZNI_LANES, t->add != NULL ? t->add + x * ZNI_LANES : NULL, t->y + x * ZNI_LANES, pixels, vectors, lanes, fused);
+    size_t at, end = (size_t)t->width * ZNI_LANES;
+    for (at = 0; at < end; at += (size_t)pixels * ZNI_LANES) zni_infer_tile(t, at, pixels, vectors, lanes, fused);
 }
 
-/* A single block of outputs would wait for its loads, one for each product. So a value that is fetched serves a run of up
-   to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (85 to 99 GFLOP/s). */
-ZNI_INLINE const zn_real *zni_narrow_runs(zn_real acc[ZNI_MAX_TILE][ZNI_LANES], const int *ZNI_RESTRICT off, int count, const zn_real *from, const zn_real *ZNI_RESTRICT w, const int pixels, const int taps, const int fused) {
+/* A single block of outputs, or a depthwise one, would wait for its loads, one for each product. So what is fetched serves
+   a run of up to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of
+   60 GFLOP/s). x_step: from a vector of pixels to the next; repeat: one channel's value for all outputs. */
+ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int x_step, const int lanes, const int repeat, const int fused) {
     int m, j, l;
-    for (; count > 0; --count, w += taps * ZNI_LANES) {
-        const zn_real *ZNI_RESTRICT x = from + *off++;
-        ZNI_UNROLL for (m = 0; m < pixels + taps - 1; ++m) {
-            zn_real one = x[m * ZNI_LANES];
-            ZNI_UNROLL for (j = 0; j < taps; ++j)
-                if (m >= j && m - j < pixels)
-                    for (l = 0; l < ZNI_LANES; ++l) acc[m - j][l] = zni_multiply_add(fused, one, w[j * ZNI_LANES + l], acc[m - j][l]);
-        }
-    }
-    return w;
-}
-ZNI_INLINE void zni_narrow_tiles(const zni_strip *t, const int pixels, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][ZNI_LANES];
-    int x, p, l;
-    for (x = 0; x < t->width * ZNI_LANES; x += pixels * ZNI_LANES) {
-        const zn_real *w = t->w;
-        ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] = t->bias[l];
-        w = zni_narrow_runs(acc, t->off, t->runs[2], t->x + x, w, pixels, 3, fused);
-        w = zni_narrow_runs(acc, t->off + t->runs[2], t->runs[1], t->x + x, w, pixels, 2, fused);
-        w = zni_narrow_runs(acc, t->off + t->runs[2] + t->runs[1], t->runs[0], t->x + x, w, pixels, 1, fused);
-        if (t->add != NULL) {
-            ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] += t->add[x + p * ZNI_LANES + l];
-        }
-        if (t->relu) {
-            ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) acc[p][l] = acc[p][l] > 0 ? acc[p][l] : 0;
-        }
-        ZNI_UNROLL for (p = 0; p < pixels; ++p) for (l = 0; l < ZNI_LANES; ++l) t->y[x + p * ZNI_LANES + l] = acc[p][l];
+    ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
+        zn_real value[16];
+        if (repeat)
+            for (l = 0; l < lanes; ++l) value[l] = x[m * x_step];
+        else
+            for (l = 0; l < lanes; ++l) value[l] = x[m * x_step + l];
+        ZNI_UNROLL for (j = 0; j < taps; ++j)
+            if (m >= j && m - j < vectors)
+                for (l = 0; l < lanes; ++l) acc[m - j][l] = zni_multiply_add(fused, value[l], w[j * lanes + l], acc[m - j][l]);
     }
 }
-
-/* pixels of a depthwise row; weights repeated so that a vector of 16 lanes takes two pixels. */
-ZNI_INLINE void zni_depthwise_tile(const zni_strip *t, const zn_real *from, zn_real *y, const int pixels, const int lanes, const int fused) {
+ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x_step, const int lanes, const int repeat, const int fused) {
     zn_real acc[ZNI_MAX_TILE][16];
-    const zn_real *ZNI_RESTRICT w = t->w;
-    const int *ZNI_RESTRICT off = t->off;
-    const int vectors = pixels * ZNI_LANES / lanes;
-    int v, l, taps;
-    ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
-    for (taps = t->taps; taps > 0; --taps, w += lanes) {
-        const zn_real *ZNI_RESTRICT x = from + *off++;
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = zni_multiply_add(fused, x[v * lanes + l], w[l], acc[v][l]);
-    }
-    if (t->relu) {
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = acc[v][l] > 0 ? acc[v][l] : 0;
-    }
-    ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) y[v * lanes + l] = acc[v][l];
-}
-ZNI_INLINE void zni_depthwise_body(const zni_strip *t, const int lanes, const int fused) {
-    zn_real rest[ZNI_MAX_TILE * ZNI_LANES];
-    int x = 0, wide = t->width % 14 == 0 || t->width > 28;
-    for (; wide && x + 14 <= t->width; x += 14) zni_depthwise_tile(t, t->x + x * ZNI_LANES, t->y + x * ZNI_LANES, 14, lanes, fused);
-    for (; x < t->width; x += 8) {
-        int left = t->width - x;
-        zni_depthwise_tile(t, t->x + x * ZNI_LANES, left >= 8 ? t->y + x * ZNI_LANES : rest, 8, lanes, fused);
-        if (left < 8) memcpy(t->y + x * ZNI_LANES, rest, (size_t)left * ZNI_LANES * sizeof(zn_real));
+    const zn_real least = t->least;
+    size_t vector, end = (size_t)(t->width * ZNI_LANES / lanes);
+    for (vector = 0; vector < end; vector += (size_t)vectors) {
+        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + vector * (size_t)x_step;
+        const int *ZNI_RESTRICT off = t->off;
+        int left = t->steps, v, l;
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
+        do {
+            int taps = *off & 3;
+            const zn_real *ZNI_RESTRICT x = from + (*off++ >> 2);
+            if (taps == 3) zni_run_taps(acc, x, w, vectors, 3, x_step, lanes, repeat, fused);
+            else if (taps == 2) zni_run_taps(acc, x, w, vectors, 2, x_step, lanes, repeat, fused);
+            else zni_run_taps(acc, x, w, vectors, 1, x_step, lanes, repeat, fused);
+            w += taps * lanes;
+        } while (--left > 0);
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) {
+            const zn_real *add = t->add + (vector + (size_t)v) * t->add_pixel;
+            zn_real *y = t->y + (vector + (size_t)v) * (size_t)lanes, sum[16]; /* y may be add */
+            if (repeat)
+                for (l = 0; l < lanes; ++l) sum[l] = acc[v][l] + add[l];
+            else
+                for (l = 0; l < lanes; ++l) sum[l] = acc[v][l];
+            for (l = 0; l < lanes; ++l) y[l] = sum[l] < least ? least : sum[l];
+        }
     }
 }
 
-ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to) {
+ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to, const int fused) {
     int i, l;
     if (mode == ZNI_GATE_COPY && step == ZNI_LANES) memcpy(to, from, (size_t)count * ZNI_LANES * sizeof(zn_real));
     else if (mode == ZNI_GATE_COPY)
@@ -11858,13 +11831,13 @@ ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_rea
     else
         for (i = 0; i < count; ++i, from += step, to += ZNI_LANES) {
             zn_real z[ZNI_LANES];
-            for (l = 0; l < ZNI_LANES; ++l) z[l] = p[l] * from[l] + q[l];
-            zni_sigmoid_lanes(z);
+            for (l = 0; l < ZNI_LANES; ++l) z[l] = zni_multiply_add(fused, p[l], from[l], q[l]);
+            zni_sigmoid_lanes(z, fused);
             for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l] * z[l];
         }
 }
 /* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
-ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares) {
+ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares, const int fused) {
     zn_real sum[4][ZNI_LANES], square[4][ZNI_LANES], first[ZNI_LANES];
     int i, u, l;
     for (l = 0; l < ZNI_LANES; ++l) first[l] = x[l];
@@ -11877,13 +11850,13 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
             for (l = 0; l < ZNI_LANES; ++l) {
                 zn_real d = x[u * ZNI_LANES + l] - first[l];
                 sum[u][l] += d;
-                square[u][l] += d * d;
+                square[u][l] = zni_multiply_add(fused, d, d, square[u][l]);
             }
     for (; i < count; ++i, x += ZNI_LANES)
         for (l = 0; l < ZNI_LANES; ++l) {
             zn_real d = x[l] - first[l];
             sum[0][l] += d;
-            square[0][l] += d * d;
+            square[0][l] = zni_multiply_add(fused, d, d, square[0][l]);
         }
     for (l = 0; l < ZNI_LANES; ++l) {
         zn_real s = (sum[0][l] + sum[1][l]) + (sum[2][l] + sum[3][l]), all = (square[0][l] + square[1][l]) + (square[2][l] + square[3][l]);
@@ -11892,30 +11865,34 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     }
 }
 
-/* wide, pixels: three tiles of (vectors of `lanes`) x pixels, and one of a single block. */
+/* Up to three tiles of (vectors of `lanes`) x pixels, fewer where vectors are 0, and one of a single block. */
 #define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3) \
     target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_infer_tiles(t, p2, v2, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_narrow_tiles(t, p3, fused); } \
-    target ZNI_VECTORISE static void zni_depthwise_##name(const zni_strip *t) { zni_depthwise_body(t, lanes, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3, ZNI_LANES, ZNI_LANES, 1, fused); } \
+    target ZNI_VECTORISE static void zni_depthwise8_##name(const zni_strip *t) { zni_run_tiles(t, 8, lanes, lanes, 0, fused); } \
+    target ZNI_VECTORISE static void zni_depthwise7_##name(const zni_strip *t) { zni_run_tiles(t, 7, lanes, lanes, 0, fused); } \
+    target ZNI_VECTORISE static void zni_skipping8_##name(const zni_strip *t) { zni_run_tiles(t, 8, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
+    target ZNI_VECTORISE static void zni_skipping7_##name(const zni_strip *t) { zni_run_tiles(t, 7, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
-        zni_copy_body(mode, p, q, from, step, count, to); \
+        zni_copy_body(mode, p, q, from, step, count, to, fused); \
     } \
-    target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares); } \
+    target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, fused); } \
     static const zni_infer_kernels zni_infer_##name = { \
         {{v0 * lanes / ZNI_LANES, p0, zni_tile0_##name}, {v1 * lanes / ZNI_LANES, p1, zni_tile1_##name}, {v2 * lanes / ZNI_LANES, p2, zni_tile2_##name}, {1, p3, zni_tile3_##name}}, \
-        lanes, zni_depthwise_##name, zni_copy_##name, zni_statistics_##name};
+        lanes, {{{1, 8 * lanes / ZNI_LANES, zni_depthwise8_##name}, {1, 7 * lanes / ZNI_LANES, zni_depthwise7_##name}}, {{1, 8, zni_skipping8_##name}, {1, 7, zni_skipping7_##name}}}, \
+        zni_copy_##name, zni_statistics_##name};
 
 #define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 12, 8)
-#define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 1, 8, 8)
-#define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 2, 2, 1, 4, 4)
+#define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 0, 1, 8)
+#define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 0, 1, 0, 1, 4)
 #if defined(__AVX512F__)
 ZNI_INFER_512(base, )
 #elif defined(__AVX2__) && defined(__FMA__)
 ZNI_INFER_256(base, )
 #elif defined(__aarch64__)
-ZNI_INFER_INSTANCE(base, , 8, 1, 3, 4, 2, 6, 1, 8, 8)
+ZNI_INFER_INSTANCE(base, , 8, 1, 3, 4, 2, 6, 0, 1, 8)
 #else
 ZNI_INFER_128(base, , 0)
 #endif
@@ -11931,8 +11908,11 @@ static const zni_infer_kernels *const zni_infer_sets[] = { /* row by row as zni_
 };
 /* The tile for the next of `left` blocks: the widest that leaves no sliver behind. */
 static const zni_tile_kernel *zni_tile_for(const zni_infer_kernels *k, size_t left) {
-    int i = 0;
-    while (i < 3 && ((size_t)k->tiles[i].blocks > left || (left > (size_t)k->tiles[i].blocks && left - (size_t)k->tiles[i].blocks <= (size_t)k->tiles[i].blocks / 3))) ++i;
+    int i;
+    for (i = 0; i < 3; ++i) {
+        size_t blocks = (size_t)k->tiles[i].blocks;
+        if (blocks > 1 && blocks <= left && (left == blocks || left - blocks > blocks / 3)) break;
+    }
     return &k->tiles[i];
 }
 
@@ -11967,7 +11947,7 @@ typedef struct zni_step {
     int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
     size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
     size_t offsets;                 /* place among the offsets: taps of every block of inputs, behind them the runs of taps */
-    int runs[ZNI_MAX_RUN];          /* how many of 1, 2, 3 taps */
+    int runs;                       /* how many of those */
 } zni_step;
 
 struct zn_session {
@@ -12297,14 +12277,24 @@ static int zni_compile_layers(zni_compiler *c, int first, int x) {
 ZNI_INLINE int zni_clamp(double value, int low, int high) { return value >= high ? (high < low ? low : high) : value <= low ? low : (int)value; }
 /* Columns of one phase of a gathered row: column j of the padded input stands in phase j % stride at j / stride, so that
    neighbouring outputs read neighbouring pixels whatever the stride is. */
-ZNI_INLINE int zni_phases(const zni_step *st) { return st->stride < st->kernel ? st->stride : st->kernel; }
-ZNI_INLINE int zni_phase_width(const zni_step *st, const zni_feature *out) { return out->size + (st->kernel - 1) / st->stride; }
+ZNI_INLINE int zni_skips(const zni_step *st) { return st->kind == ZNI_S_DEPTHWISE && st->stride == 2 && st->kernel > 1; } /* its kernel reads every second pixel instead */
+ZNI_INLINE int zni_phases(const zni_step *st) { return zni_skips(st) ? 1 : st->stride < st->kernel ? st->stride : st->kernel; }
+ZNI_INLINE int zni_phase_width(const zni_step *st, const zni_feature *out) {
+    return zni_skips(st) ? (out->size - 1) * 2 + st->kernel : out->size + (st->kernel - 1) / st->stride;
+}
+ZNI_INLINE int zni_phase_step(const zni_step *st) { return zni_skips(st) ? 1 : st->stride; } /* columns from one to the next of a phase */
 ZNI_INLINE int zni_row_step(const zni_step *st) { return st->kernel == 1 ? 1 : st->stride; }
 ZNI_INLINE int zni_rows_in(const zni_step *st, int rows) { return (rows - 1) * zni_row_step(st) + st->kernel; }
 
-static int zni_group_count(const zni_infer_kernels *k, size_t blocks) {
-    int count = 0;
-    for (; blocks > 0; ++count) blocks -= (size_t)zni_tile_for(k, blocks)->blocks;
+/* Groups of outputs that a tile takes; *granule: pixels that are whole tiles for all of them. */
+static int zni_group_count(const zni_infer_kernels *k, size_t blocks, int *granule) {
+    int count = 0, a, b, rest;
+    for (*granule = 1; blocks > 0; ++count) {
+        const zni_tile_kernel *tile = zni_tile_for(k, blocks);
+        blocks -= (size_t)tile->blocks;
+        for (a = *granule, b = tile->pixels; b > 0; a = b, b = rest) rest = a % b;
+        *granule = *granule / a * tile->pixels;
+    }
     return count;
 }
 /* Cuts a step into tasks and says what it needs. */
@@ -12312,20 +12302,24 @@ static void zni_partition(zni_compiler *c, zni_step *st) {
     const zni_feature *in = &c->s.values[st->in];
     zni_feature *out = &c->s.values[st->out];
     int pixels = out->size * out->size, lines = st->flat ? pixels : out->size, per_line = st->flat ? 1 : out->size;
+    int groups, granule;
     size_t blocks = ZNI_BLOCKS(in->channels), gathered = 0;
     double macs = (double)in->channels / st->groups * out->channels * st->kernel * st->kernel * per_line; /* of a line */
     st->rows = lines;
     st->bands = 1;
     st->parts = (int)ZNI_BLOCKS(st->kind == ZNI_S_GROUPED ? out->channels : in->channels);
     if (st->kind == ZNI_S_CONV) {
-        st->rows = st->flat ? zni_clamp(ZNI_TASK_MACS / macs, 48, (int)(8192 / blocks)) / 24 * 24 : zni_clamp(ZNI_TASK_MACS / macs, 4, (lines + 7) / 8);
+        groups = zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels), &granule);
+        st->rows = st->flat ? zni_clamp(ZNI_TASK_MACS / macs, 48, (int)(8192 / blocks)) : zni_clamp(ZNI_TASK_MACS / macs, 4, (lines + 7) / 8);
+        st->rows = (lines + (lines + st->rows - 1) / st->rows - 1) / ((lines + st->rows - 1) / st->rows); /* bands of equal size */
+        if (st->flat) st->rows = (st->rows + granule - 1) / granule * granule;
         if (st->rows > lines) st->rows = lines;
         st->bands = (lines + st->rows - 1) / st->rows;
-        st->parts = zni_clamp(macs * st->rows / ZNI_TASK_MACS, 1, (16 + st->bands - 1) / st->bands);
-        if (st->bands >= 16) st->parts = 1;
-        if (st->parts > zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels))) st->parts = zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels));
         if (!st->flat) gathered = blocks;
         else if (st->gate >= 0 || st->in == 0 || pixels < ZNI_MAX_TILE) st->scratch = blocks * ZNI_LANES * (size_t)st->rows;
+        st->parts = gathered > 0 || st->scratch > 0 ? 1 : zni_clamp(macs * st->rows / ZNI_TASK_MACS, 1, (16 + st->bands - 1) / st->bands); /* nothing is copied twice */
+        if (st->bands >= 16) st->parts = 1;
+        if (st->parts > groups) st->parts = groups;
     } else if (st->kind == ZNI_S_DEPTHWISE) {
         st->rows = zni_clamp(ZNI_TASK_MACS / 2 / (macs / (double)blocks), 4, lines);
         st->bands = (lines + st->rows - 1) / st->rows;
@@ -12333,7 +12327,7 @@ static void zni_partition(zni_compiler *c, zni_step *st) {
     }
     if (gathered > 0)
         st->scratch = zni_size_mul(zni_size_mul(gathered * ZNI_LANES, (size_t)zni_rows_in(st, st->rows)), (size_t)(zni_phases(st) * zni_phase_width(st, out)));
-    if (st->scratch > 0) st->scratch = zni_size_add(st->scratch, ZNI_MAX_TILE * ZNI_LANES);
+    if (st->scratch > 0) st->scratch = zni_size_add(st->scratch, 4 * ZNI_MAX_TILE * ZNI_LANES); /* tiles may read beyond the row */
     out->bands = st->bands;
     out->band_pixels = st->rows * per_line;
 }
@@ -12414,17 +12408,22 @@ static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     const zni_feature *in = &c->s.values[st->in], *out = &c->s.values[st->out];
     size_t taps = (size_t)(st->kernel * st->kernel), outs = zni_lanes_of(out);
     if (st->kind > ZNI_S_GROUPED) return 0;
-    if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->depthwise_lanes;
+    if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->lanes;
     return zni_size_add(outs, zni_size_mul(zni_size_mul(outs, (size_t)(in->channels / st->groups)), taps));
 }
 
-/* The runs of a kernel's row: taps j, j + stride, ... read neighbouring places; no single tap is left over where that can
-   be avoided (7 = 3 + 2 + 2). How many, their first taps and lengths. */
-static int zni_row_runs(const zni_step *st, int first[ZNI_MAX_KERNEL], int length[ZNI_MAX_KERNEL]) {
+/* Taps j, j + spacing, ... of a row read neighbouring vectors: those of a phase; of every second pixel; with two pixels in
+   a vector every second of these. */
+static int zni_spacing(const zni_infer_kernels *k, const zni_step *st) {
+    return st->kind != ZNI_S_DEPTHWISE ? st->stride : zni_skips(st) ? 2 : st->stride * k->lanes / ZNI_LANES;
+}
+/* The runs of a kernel's row, their first taps and lengths; no single tap is left over where that can be avoided
+   (7 = 3 + 2 + 2). */
+static int zni_row_runs(int kernel, int spacing, int first[ZNI_MAX_KERNEL], int length[ZNI_MAX_KERNEL]) {
     int count = 0, phase, j, left;
-    for (phase = 0; phase < zni_phases(st); ++phase) {
-        left = (st->kernel - phase + st->stride - 1) / st->stride;
-        for (j = phase; left > 0; left -= length[count], j += length[count] * st->stride, ++count) {
+    for (phase = 0; phase < spacing && phase < kernel; ++phase) {
+        left = (kernel - phase + spacing - 1) / spacing;
+        for (j = phase; left > 0; left -= length[count], j += length[count] * spacing, ++count) {
             first[count] = j;
             length[count] = left == 4 ? 2 : left > ZNI_MAX_RUN ? ZNI_MAX_RUN : left;
         }
@@ -12436,14 +12435,13 @@ static int zni_uses_narrow(const zni_infer_kernels *k, size_t blocks) {
     for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
     return tile == &k->tiles[3];
 }
-/* Offsets of a step's taps and, if narrow tiles take part, runs; counts the runs by length. */
+/* Offsets of a convolution's taps and, if narrow tiles take part, of its runs; of a depthwise one's runs alone. */
 static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
-    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count, r;
-    size_t inputs = (size_t)(c->s.values[st->in].channels / st->groups), taps = zni_size_mul(ZNI_BLOCKS(inputs), (size_t)(st->kernel * st->kernel));
-    if (st->kind != ZNI_S_CONV || !zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
-    count = zni_row_runs(st, first, length);
-    for (r = 0; r < count; ++r) st->runs[length[r] - 1] += (int)inputs * st->kernel;
-    return zni_size_add(taps, zni_size_mul(inputs, (size_t)(st->kernel * count)));
+    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL];
+    size_t inputs = (size_t)(c->s.values[st->in].channels / st->groups), taps = zni_size_mul(inputs, (size_t)(st->kernel * st->kernel));
+    if (st->kind == ZNI_S_CONV && !zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
+    st->runs = (int)inputs * st->kernel * zni_row_runs(st->kernel, zni_spacing(c->s.kernels, st), first, length);
+    return zni_size_add(st->kind == ZNI_S_CONV ? taps : 0, (size_t)st->runs);
 }
 
 static zn_result zni_session_plan(zni_compiler *c) {
@@ -12483,14 +12481,7 @@ static size_t zni_block_room(const zn_session *s, const zni_step *st) {
     return (size_t)zni_rows_in(st, st->rows) * zni_row_room(s, st);
 }
 static int zni_tap_place(const zn_session *s, const zni_step *st, int i, int j) {
-    return (int)((size_t)i * zni_row_room(s, st)) + (j % st->stride * zni_phase_width(st, &s->values[st->out]) + j / st->stride) * ZNI_LANES;
-}
-static void zni_session_offsets(zn_session *s, const zni_step *st) {
-    int *to = s->offsets + st->offsets, i, j;
-    size_t b;
-    for (b = 0; b < ZNI_BLOCKS(s->values[st->in].channels / st->groups); ++b)
-        for (i = 0; i < st->kernel; ++i)
-            for (j = 0; j < st->kernel; ++j) *to++ = (int)(b * zni_block_room(s, st)) + zni_tap_place(s, st, i, j);
+    return (int)((size_t)i * zni_row_room(s, st)) + (j % zni_phase_step(st) * zni_phase_width(st, &s->values[st->out]) + j / zni_phase_step(st)) * ZNI_LANES;
 }
 /* ---- packing weights ---- */
 static const zn_real *zni_net_values(const zn_net *net, int tensor) { return net->tensors[tensor]->data; }
@@ -12508,55 +12499,56 @@ static zn_real zni_folded(const zn_net *net, const zni_step *st, int o, size_t a
     zni_fold_bn(net, st->bn, o, &scale, &shift);
     return (zn_real)(scale * (double)zni_net_values(net, st->tensor)[at]);
 }
-/* Weights in the order in which narrow tiles read them: runs of 3 taps, of 2, of 1, each [input][row][run][tap][output];
-   off receives where each run stands. */
-static void zni_pack_narrow(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
+/* Weights in the order in which tiles of one block read them: runs of 3 taps, of 2, of 1, each [input][row][run][tap][lane];
+   off receives where each run stands. A depthwise block is one input, its own. */
+static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
     const zni_feature *in = &s->values[st->in];
-    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st, first, length), wanted, c, i, r, j, l;
+    int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = depthwise && !zni_skips(st) ? s->kernels->lanes : ZNI_LANES, spacing = zni_spacing(s->kernels, st);
+    int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st->kernel, spacing, first, length), wanted, c, i, r, j, l;
     for (wanted = ZNI_MAX_RUN; wanted > 0; --wanted)
-        for (c = 0; c < in->channels; ++c)
+        for (c = 0; c < inputs; ++c)
             for (i = 0; i < st->kernel; ++i)
                 for (r = 0; r < count; ++r) {
                     if (length[r] != wanted) continue;
-                    *off++ = (int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES;
+                    *off++ = 4 * ((int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES) + wanted;
                     for (j = 0; j < wanted; ++j)
-                        for (l = 0; l < ZNI_LANES; ++l) {
-                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l);
-                            size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)in->channels + (size_t)zni_reads(in, st->shuffled, c);
-                            *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)(first[r] + j * st->stride));
+                        for (l = 0; l < lanes; ++l) {
+                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l % ZNI_LANES);
+                            size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)inputs + (size_t)(depthwise ? 0 : zni_reads(in, st->shuffled, c));
+                            *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)(first[r] + j * spacing));
                         }
                 }
 }
-/* The same for other tiles: [tile of outputs][block of 8 inputs][tap][input][output]. */
+/* The same for other tiles: [row][tap][input][output], a block of 8 inputs after the other. */
+static void zni_pack_taps(zn_session *s, const zn_net *net, const zni_step *st, size_t block, size_t blocks, zn_real *to, int *off) {
+    const zni_feature *in = &s->values[st->in];
+    int conv = st->kind == ZNI_S_CONV, inputs = in->channels / st->groups, b, i, j, q, l;
+    for (b = 0; b < inputs; b += ZNI_LANES)
+        for (i = 0; i < st->kernel; ++i)
+            for (j = 0; j < st->kernel; ++j)
+                for (q = b; q < inputs && q < b + ZNI_LANES; ++q) {
+                    if (conv) *off++ = (int)((size_t)(b / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, j) + q % ZNI_LANES;
+                    for (l = 0; l < (int)blocks * ZNI_LANES; ++l) {
+                        int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l);
+                        size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)inputs + (size_t)(conv ? zni_reads(in, st->shuffled, q) : q);
+                        *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)j);
+                    }
+                }
+}
 static void zni_pack_conv(zn_session *s, const zn_net *net, const zni_step *st) {
-    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
-    size_t taps = (size_t)(st->kernel * st->kernel), per = (size_t)(in->channels / st->groups), blocks = ZNI_BLOCKS(out->channels), b, wide, tap, q, i, l;
+    size_t inputs = (size_t)(s->values[st->in].channels / st->groups) * (size_t)(st->kernel * st->kernel), blocks = ZNI_BLOCKS(s->values[st->out].channels), b, wide;
     for (b = 0; b < blocks; b += wide) {
         const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - b);
-        zn_real *to = s->weights + st->weights + (blocks + b * per * taps) * ZNI_LANES;
+        zn_real *to = s->weights + st->weights + (blocks + b * inputs) * ZNI_LANES;
         wide = st->kind == ZNI_S_CONV ? (size_t)k->blocks : 1;
-        if (st->kind == ZNI_S_CONV && k == &s->kernels->tiles[3]) zni_pack_narrow(s, net, st, b, to, s->offsets + st->offsets + ZNI_BLOCKS(per) * taps);
-        else
-            for (i = 0; i < per; i += ZNI_LANES)
-                for (tap = 0; tap < taps; ++tap)
-                    for (q = i; q < per && q < i + ZNI_LANES; ++q)
-                        for (l = 0; l < wide * ZNI_LANES; ++l) {
-                            int o = zni_holds(out, (int)(b * ZNI_LANES + l));
-                            size_t c = st->kind == ZNI_S_CONV ? (size_t)zni_reads(in, st->shuffled, (int)q) : q;
-                            *to++ = zni_folded(net, st, o, ((size_t)(o < 0 ? 0 : o) * per + c) * taps + tap);
-                        }
+        if (st->kind == ZNI_S_CONV && k == &s->kernels->tiles[3]) zni_pack_runs(s, net, st, b, to, s->offsets + st->offsets + inputs);
+        else zni_pack_taps(s, net, st, b, wide, to, s->offsets + st->offsets);
     }
 }
 static void zni_pack_depthwise(zn_session *s, const zn_net *net, const zni_step *st) {
-    const zni_feature *out = &s->values[st->out];
-    size_t taps = (size_t)(st->kernel * st->kernel), blocks = ZNI_BLOCKS(out->channels), lanes = (size_t)s->kernels->depthwise_lanes, b, tap, l;
-    zn_real *to = s->weights + st->weights + blocks * ZNI_LANES;
+    size_t blocks = ZNI_BLOCKS(s->values[st->out].channels), b;
     for (b = 0; b < blocks; ++b)
-        for (tap = 0; tap < taps; ++tap)
-            for (l = 0; l < lanes; ++l) {
-                int o = zni_holds(out, (int)(b * ZNI_LANES + l % ZNI_LANES));
-                *to++ = zni_folded(net, st, o, (size_t)(o < 0 ? 0 : o) * taps + tap);
-            }
+        zni_pack_runs(s, net, st, b, s->weights + st->weights + blocks * ZNI_LANES + b * (size_t)(st->kernel * st->kernel * s->kernels->lanes), s->offsets + st->offsets);
 }
 static void zni_pack_bias(zn_session *s, const zn_net *net, const zni_step *st) {
     const zni_feature *out = &s->values[st->out];
@@ -12611,7 +12603,6 @@ static void zni_session_pack(zn_session *s, const zn_net *net) {
         if (st->kind == ZNI_S_DEPTHWISE) zni_pack_depthwise(s, net, st);
         else if (st->kind <= ZNI_S_GROUPED) zni_pack_conv(s, net, st);
         if (st->kind <= ZNI_S_GROUPED) zni_pack_bias(s, net, st);
-        if (st->kind <= ZNI_S_DEPTHWISE) zni_session_offsets(s, st);
         if (st->gate >= 0) zni_pack_gate(s, net, &s->gates[st->gate], (size_t)s->values[st->in].channels);
     }
     head = zni_pack_copies(net, net->head, 2, s->weights + s->head);
@@ -12619,12 +12610,20 @@ static void zni_session_pack(zn_session *s, const zn_net *net) {
 }
 
 /* ---- running: one task of a step ---- */
+/* The caller's three planes as pixels. */
+static void zni_interleave(const zn_real *ZNI_RESTRICT from, size_t plane, int step, int count, zn_real *ZNI_RESTRICT to) {
+    for (; count > 0; --count, from += step, to += ZNI_LANES) {
+        to[0] = from[0];
+        to[1] = from[plane];
+        to[2] = from[2 * plane];
+    }
+}
 /* A part of a value as the step's kernel wants it: blocks [block, block + count) of the rows that output rows from `row`
    on read, zeros around, the gate applied, columns sorted by phase. */
 static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block, int line, zn_real *to) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in];
-    int phase, phases = zni_phases(st), width = zni_phase_width(st, &s->values[st->out]), size = in->size;
+    int phase, phases = zni_phases(st), step = zni_phase_step(st), width = zni_phase_width(st, &s->values[st->out]), size = in->size;
     const zn_real *p = r->arena + s->gates_at + block * ZNI_LANES, *q = p + s->gate_room;
     zni_gate_mode mode = zni_mode_of(s, st, block);
     if (line < 0 || line >= size) {
@@ -12632,21 +12631,16 @@ static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block
         return;
     }
     for (phase = 0; phase < phases; ++phase, to += width * ZNI_LANES) {
-        int first = st->padding > phase ? (st->padding - phase + st->stride - 1) / st->stride : 0, column = first * st->stride + phase - st->padding;
-        int count = column < size ? (size - column - 1) / st->stride + 1 : 0;
+        int first = st->padding > phase ? (st->padding - phase + step - 1) / step : 0, column = first * step + phase - st->padding;
+        int count = column < size ? (size - column - 1) / step + 1 : 0, i;
+        size_t at = (size_t)line * (size_t)size + (size_t)column;
         if (first > width) first = width;
         if (count > width - first) count = width - first;
-        memset(to, 0, (size_t)first * ZNI_LANES * sizeof(zn_real));
-        memset(to + (first + count) * ZNI_LANES, 0, (size_t)(width - first - count) * ZNI_LANES * sizeof(zn_real));
-        if (st->in > 0) {
-            const zn_real *from = zni_feature_at(r, in) + (block * zni_pixels_of(in) + (size_t)line * (size_t)size + (size_t)column) * ZNI_LANES;
-            if (count > 0) s->kernels->copy(mode, p, q, from, (size_t)st->stride * ZNI_LANES, count, to + first * ZNI_LANES);
-        } else {
-            const zn_real *from = r->x + (size_t)line * (size_t)size + (size_t)column;
-            int i, l;
-            for (l = 0; l < in->channels; ++l, from += zni_pixels_of(in))
-                for (i = 0; i < count; ++i) to[(first + i) * ZNI_LANES + l] = from[i * st->stride];
-        }
+        for (i = 0; i < first * ZNI_LANES; ++i) to[i] = 0;
+        for (i = (first + count) * ZNI_LANES; i < width * ZNI_LANES; ++i) to[i] = 0;
+        if (count == 0) continue;
+        if (st->in > 0) s->kernels->copy(mode, p, q, zni_feature_at(r, in) + (block * zni_pixels_of(in) + at) * ZNI_LANES, (size_t)step * ZNI_LANES, count, to + first * ZNI_LANES);
+        else zni_interleave(r->x + at, zni_pixels_of(in), step, count, to + first * ZNI_LANES);
     }
 }
 static void zni_gather(const zni_frame *r, const zni_step *st, size_t block, size_t count, int row, int rows, zn_real *to) {
@@ -12661,13 +12655,8 @@ static void zni_gather_flat(const zni_frame *r, const zni_step *st, size_t pixel
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in];
     size_t b, plane = zni_pixels_of(in);
-    int i, l;
-    if (st->in == 0) {
-        for (l = 0; l < in->channels; ++l)
-            for (i = 0; i < count; ++i) to[i * ZNI_LANES + l] = r->x[(size_t)l * plane + pixel + (size_t)i];
-        return;
-    }
-    for (b = 0; b < ZNI_BLOCKS(in->channels); ++b, to += st->rows * ZNI_LANES) {
+    if (st->in == 0) zni_interleave(r->x + pixel, plane, 1, count, to);
+    for (b = 0; st->in > 0 && b < ZNI_BLOCKS(in->channels); ++b, to += st->rows * ZNI_LANES) {
         const zn_real *p = r->arena + s->gates_at + b * ZNI_LANES;
         s->kernels->copy(zni_mode_of(s, st, b), p, p + s->gate_room, zni_feature_at(r, in) + (b * plane + pixel) * ZNI_LANES, ZNI_LANES, count, to);
     }
@@ -12682,6 +12671,7 @@ static void zni_task_statistics(const zni_frame *r, const zni_feature *v, size_t
         r->s->kernels->statistics(zni_feature_at(r, v) + (b * zni_pixels_of(v) + pixel) * ZNI_LANES, (int)count, to + b * ZNI_LANES, to + lanes + b * ZNI_LANES);
 }
 
+static const zn_real zni_zeros[ZNI_LANES] = {0};
 /* A row of pixels. The last, incomplete tile is computed whole a little to the left, or beyond the row where scratch has
    room for it, and what is new of it kept. */
 static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int width) {
@@ -12692,18 +12682,19 @@ static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int wid
     if (t.width > 0) k->run(&t);
     if (left == 0) return;
     t.width = k->pixels;
-    t.x += start * ZNI_LANES;
+    t.x += start * t.step * ZNI_LANES;
     t.y = out;
     t.y_plane = (size_t)k->pixels * ZNI_LANES;
-    t.add = NULL;
-    t.relu = 0;
+    t.add = zni_zeros;
+    t.add_plane = t.add_pixel = 0;
+    t.least = -(zn_real)HUGE_VAL;
     k->run(&t);
     for (b = 0; b < k->blocks; ++b) {
-        size_t at = (size_t)b * row->y_plane + (size_t)(start + skip) * ZNI_LANES;
         const zn_real *from = out + (b * k->pixels + skip) * ZNI_LANES;
+        zn_real *y = row->y + (size_t)b * row->y_plane + (start + skip) * ZNI_LANES;
         for (i = 0; i < left * ZNI_LANES; ++i) {
-            zn_real v = from[i] + (row->add != NULL ? row->add[at + (size_t)i] : 0);
-            row->y[at + (size_t)i] = row->relu && !(v > 0) ? 0 : v;
+            zn_real v = from[i] + row->add[(size_t)b * row->add_plane + (size_t)((start + skip) + i / ZNI_LANES) * row->add_pixel + (size_t)(i % ZNI_LANES)];
+            y[i] = v < row->least ? row->least : v;
         }
     }
 }
@@ -12712,14 +12703,17 @@ static zni_strip zni_strip_of(const zni_frame *r, const zni_step *st, const zn_r
     zni_strip t;
     memset(&t, 0, sizeof t);
     t.x = x;
-    t.taps = st->kernel * st->kernel;
-    t.steps = s->values[st->in].channels / ZNI_LANES * t.taps;
-    t.rest = s->values[st->in].channels % ZNI_LANES;
+    t.steps = st->kind == ZNI_S_CONV ? s->values[st->in].channels * st->kernel * st->kernel : st->runs;
     t.off = s->offsets + st->offsets;
-    t.runs = st->runs;
-    t.relu = st->act == ZNI_ACT_RELU;
+    t.add = zni_zeros;
+    t.least = st->act == ZNI_ACT_RELU ? 0 : -(zn_real)HUGE_VAL;
     t.width = s->values[st->out].size;
+    t.step = zni_skips(st) ? 2 : 1;
     t.y_plane = zni_pixels_of(&s->values[st->out]) * ZNI_LANES;
+    if (st->add >= 0) {
+        t.add_plane = t.y_plane;
+        t.add_pixel = ZNI_LANES;
+    }
     return t;
 }
 static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
@@ -12728,7 +12722,7 @@ static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_r
     int band = task / st->parts, part = task % st->parts, row = band * st->rows, total = st->flat ? out->size * out->size : out->size;
     int rows = total - row < st->rows ? total - row : st->rows, lines = st->flat ? 1 : rows, width = st->flat ? rows : out->size, group, line;
     size_t blocks = ZNI_BLOCKS(out->channels), pixel = (size_t)row * (st->flat ? 1 : (size_t)out->size), block = 0, first = 0;
-    int groups = zni_group_count(s->kernels, blocks), group0 = groups * part / st->parts, group1 = groups * (part + 1) / st->parts;
+    int granule, groups = zni_group_count(s->kernels, blocks, &granule), group0 = groups * part / st->parts, group1 = groups * (part + 1) / st->parts;
     zni_strip all = zni_strip_of(r, st, scratch);
     if (!st->flat) zni_gather(r, st, 0, ZNI_BLOCKS(in->channels), row, rows, scratch);
     else if (st->scratch > 0) zni_gather_flat(r, st, pixel, rows, scratch);
@@ -12737,14 +12731,17 @@ static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_r
         const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - block);
         zni_strip t = all;
         if (group == group0) first = block;
-        if (k == &s->kernels->tiles[3]) t.off += ZNI_BLOCKS(in->channels) * (size_t)all.taps; /* where the runs are */
+        if (k == &s->kernels->tiles[3]) {
+            t.off += all.steps;
+            t.steps = st->runs;
+        }
         t.bias = s->weights + st->weights + block * ZNI_LANES;
-        t.w = s->weights + st->weights + (blocks + block * (size_t)in->channels * (size_t)all.taps) * ZNI_LANES;
+        t.w = s->weights + st->weights + (blocks + block * (size_t)all.steps) * ZNI_LANES;
         for (line = 0; line < lines && group >= group0; ++line) {
             size_t at = block * all.y_plane + (pixel + (size_t)(line * width)) * ZNI_LANES;
             t.x = all.x + (size_t)(line * zni_row_step(st)) * zni_row_room(s, st);
             t.y = zni_feature_at(r, out) + at;
-            t.add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
+            if (st->add >= 0) t.add = zni_feature_at(r, &s->values[st->add]) + at;
             zni_conv_row(k, &t, width);
         }
         block += (size_t)k->blocks;
@@ -12757,12 +12754,14 @@ static void zni_depthwise_task(const zni_frame *r, const zni_step *st, int task,
     int band = task / st->parts, row = band * st->rows, rows = out->size - row < st->rows ? out->size - row : st->rows, line;
     size_t block = (size_t)(task % st->parts), pixel = (size_t)row * (size_t)out->size;
     zni_strip t = zni_strip_of(r, st, scratch);
+    const zni_tile_kernel *k = s->kernels->depthwise[t.step - 1];
+    if (out->size % k->pixels != 0 && out->size % k[1].pixels == 0) ++k;
     zni_gather(r, st, block, 1, row, rows, scratch);
     t.bias = s->weights + st->weights + block * ZNI_LANES;
-    t.w = s->weights + st->weights + zni_lanes_of(out) + block * (size_t)(t.taps * s->kernels->depthwise_lanes);
+    t.w = s->weights + st->weights + zni_lanes_of(out) + block * (size_t)(st->kernel * st->kernel * s->kernels->lanes);
     t.y = zni_feature_at(r, out) + block * t.y_plane + pixel * ZNI_LANES;
     for (line = 0; line < rows; ++line, t.y += out->size * ZNI_LANES) {
-        s->kernels->depthwise(&t);
+        zni_conv_row(k, &t, out->size);
         t.x += (size_t)zni_row_step(st) * zni_row_room(s, st);
     }
     zni_task_statistics(r, out, block, 1, band, pixel, (size_t)rows * (size_t)out->size);
