@@ -5885,9 +5885,9 @@ typedef struct zni_scorer {
     int single;           /* a norm saw one value per channel */
     double *agree;        /* NASWOT: batch x batch counts of equal ReLU states, NULL for the others */
     /* the fast pass: */
-    zn_tensor *x;         /* the current feature map, still to be normalised when `pending` */
-    int pending, relu, counted; /* counted: moments holds those of x */
-    zni_arena maps[2], tile, moments, affine, features;
+    zn_tensor *x;         /* the current feature map, to be read through the maps in `normed` when `pending` */
+    int pending, counted; /* counted: moments holds those of x */
+    zni_arena maps[2], moments, normed, features;
 } zni_scorer;
 
 static void *zni_arena_room(zni_scorer *s, zni_arena *arena, size_t bytes) {
@@ -5902,16 +5902,12 @@ static zn_real *zni_arena_reals(zni_scorer *s, zni_arena *arena, size_t count) {
 }
 
 static void zni_scorer_close(zni_scorer *s) {
-    zni_arena *arenas[6];
-    int i;
     if (s->ctx == NULL) return;
-    arenas[0] = &s->maps[0];
-    arenas[1] = &s->maps[1];
-    arenas[2] = &s->tile;
-    arenas[3] = &s->moments;
-    arenas[4] = &s->affine;
-    arenas[5] = &s->features;
-    for (i = 0; i < 6; ++i) zni_free(s->ctx, arenas[i]->memory);
+    zni_free(s->ctx, s->maps[0].memory);
+    zni_free(s->ctx, s->maps[1].memory);
+    zni_free(s->ctx, s->moments.memory);
+    zni_free(s->ctx, s->normed.memory);
+    zni_free(s->ctx, s->features.memory);
     zn_ctx_destroy(s->ctx);
     memset(s, 0, sizeof *s);
 }
@@ -6003,61 +5999,21 @@ static void zni_scorer_tap(void *user, const zni_layer *l, zn_tensor *x, zn_tens
 static zn_tensor *zni_scorer_logits(zni_scorer *s, zn_tensor *x) { return zni_net_head(&s->walk, zni_net_walk(&s->walk, x)); }
 
 /* ---- Zen: two passes without a tape ----
-   A convolution runs over a few images at a time, small enough for the cache: their input is normalised and rectified
-   into a tile just before, and the moments of their output are taken just after. So every map goes to memory once and
-   comes back once, and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-
-   written links, pools, SE) goes through the network's ordinary walk. */
-#define ZNI_TILE_VALUES 524288
+   A convolution runs over a few images at a time, small enough for the cache: it normalises and rectifies its input while
+   it reads it, and the moments of its output are taken just after. So every map goes to memory once and comes back once,
+   and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-written links, pools,
+   SE) goes through the network's ordinary walk. */
+#define ZNI_ZEN_VALUES 524288 /* of the output at a time */
 
-/* Sum and sum of squares: short runs in zn_real over fixed lanes, collected in double. */
-ZNI_VECTORISE static void zni_moments(const zn_real *x, size_t count, double out[2]) {
-    double sum = 0.0, squares = 0.0;
-    while (count > 0) {
-        size_t run = count < 1024 ? count : 1024, i, j;
-        zn_real a[16], b[16];
-        for (j = 0; j < 16; ++j) a[j] = b[j] = 0;
-        for (i = 0; i + 16 <= run; i += 16)
-            for (j = 0; j < 16; ++j) {
-                a[j] += x[i + j];
-                b[j] += x[i + j] * x[i + j];
-            }
-        for (; i < run; ++i) {
-            a[i & 15] += x[i];
-            b[i & 15] += x[i] * x[i];
-        }
-        for (j = 0; j < 16; ++j) {
-            sum += (double)a[j];
-            squares += (double)b[j];
-        }
-        x += run;
-        count -= run;
-    }
-    out[0] = sum;
-    out[1] = squares;
-}
-ZNI_VECTORISE static void zni_rectify(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count, zn_real scale, zn_real shift, int relu) {
-    size_t i;
-    if (relu)
-        for (i = 0; i < count; ++i) {
-            zn_real v = from[i] * scale + shift;
-            to[i] = v > 0 ? v : 0;
-        }
-    else
-        for (i = 0; i < count; ++i) to[i] = from[i] * scale + shift;
-}
-/* Moments of `images` maps of channels planes. */
-static void zni_zen_count(double *moments, const zn_real *x, int images, int channels, size_t plane) {
-    int p, planes = images * channels;
-    ZNI_OMP(parallel for if ((size_t)planes * plane > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) zni_moments(x + (size_t)p * plane, plane, moments + 2 * p);
-}
-static void zni_zen_apply(const zni_scorer *s, zn_real *to, const zn_real *x, int images, int channels, size_t plane) {
-    const zn_real *affine = (const zn_real *)s->affine.memory;
-    int p, planes = images * channels;
-    ZNI_OMP(parallel for if ((size_t)planes * plane > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) {
-        int c = p % channels;
-        zni_rectify(to + (size_t)p * plane, x + (size_t)p * plane, plane, affine[2 * c], affine[2 * c + 1], s->relu);
+/* Moments of images first .. first + images - 1 of x, about the very first value of each channel. */
+static void zni_zen_count(zni_scorer *s, const zn_tensor *x, int first, int images) {
+    int p, channels = x->shape.n[1];
+    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    double *moments = (double *)s->moments.memory;
+    ZNI_OMP(parallel for if ((size_t)images * (size_t)channels * plane > ZNI_PARALLEL_MIN))
+    for (p = first * channels; p < (first + images) * channels; ++p) {
+        moments[2 * p] = moments[2 * p + 1] = 0.0;
+        zni_power_sums(x->data + (size_t)p * plane, plane, x->data[(size_t)(p % channels) * plane], moments + 2 * p);
     }
 }
 /* A map of the given shape in the arena that x does not occupy, on the tape of the scorer's context. */
@@ -6073,82 +6029,90 @@ static zn_tensor *zni_zen_map(zni_scorer *s, zn_shape shape) {
 }
 /* Applies what is pending, for those who read x as it should be. */
 static zn_result zni_zen_settle(zni_scorer *s) {
-    zn_tensor *y;
+    zn_tensor *x = s->x, *y;
+    const zni_map *maps = (const zni_map *)s->normed.memory;
+    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
+    int p;
     if (!s->pending) return ZN_OK;
-    y = zni_zen_map(s, s->x->shape);
+    y = zni_zen_map(s, x->shape);
     if (y == NULL) return s->ctx->code;
-    zni_zen_apply(s, y->data, s->x->data, y->shape.n[0], y->shape.n[1], (size_t)y->shape.n[2] * (size_t)y->shape.n[3]);
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < x->shape.n[0] * x->shape.n[1]; ++p) zni_map_run(&maps[p % x->shape.n[1]], x->data + (size_t)p * plane, plane, y->data + (size_t)p * plane);
     s->x = y;
     s->pending = s->counted = 0;
     return ZN_OK;
 }
+static double *zni_zen_moments(zni_scorer *s, int batch, int channels) {
+    return (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)channels));
+}
 static zn_result zni_zen_conv(zni_scorer *s, const zni_layer *l) {
-    zn_tensor *x = s->x, *w = s->net->tensors[l->tensor], *y;
-    zni_conv_shape shape = zni_conv_shape_of(x, w, l->stride, (l->kernel - 1) / 2, l->groups);
-    size_t in = x->count / (size_t)shape.n, out = (size_t)shape.o * (size_t)shape.oh * (size_t)shape.ow, plane = (size_t)shape.h * (size_t)shape.w;
+    zn_tensor *w = s->net->tensors[l->tensor], *x, *y;
+    zni_conv_shape shape = zni_conv_shape_of(s->x, w, l->stride, (l->kernel - 1) / 2, l->groups);
+    size_t in = s->x->count / (size_t)shape.n, out = (size_t)shape.o * (size_t)shape.oh * (size_t)shape.ow;
     int n, batch = shape.n;
-    double *moments = (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)shape.o));
-    zn_real *tile = NULL;
-    shape.n = in + out >= ZNI_TILE_VALUES ? 1 : (int)(ZNI_TILE_VALUES / (in + out));
+    zn_result result;
+    shape.n = out >= ZNI_ZEN_VALUES ? 1 : (int)(ZNI_ZEN_VALUES / out);
     if (shape.n > batch) shape.n = batch;
-    if (s->pending) tile = zni_arena_reals(s, &s->tile, (size_t)shape.n * in);
+    if (zni_conv_work(&shape) / shape.n < ZNI_CONV_FAST && zni_zen_settle(s) != ZN_OK) return s->ctx->code; /* the plain loops read what they get */
+    x = s->x;
     y = zni_zen_map(s, zn_shape4(batch, shape.o, shape.oh, shape.ow));
-    if (y == NULL || moments == NULL || s->ctx->code != ZN_OK) return s->ctx->code;
+    if (zni_zen_moments(s, batch, shape.o) == NULL || y == NULL) return s->ctx->code;
     for (n = 0; n < batch; n += shape.n) {
         const zn_real *from = x->data + (size_t)n * in;
-        zn_real *to = y->data + (size_t)n * out;
         if (n + shape.n > batch) shape.n = batch - n;
-        if (s->pending) {
-            zni_zen_apply(s, tile, from, shape.n, shape.c, plane);
-            from = tile;
-        }
-        if (zni_conv2d_forward(s->ctx, &shape, from, w->data, NULL, to) != ZN_OK) return s->ctx->code;
-        zni_zen_count(moments + (size_t)n * 2 * (size_t)shape.o, to, shape.n, shape.o, (size_t)shape.oh * (size_t)shape.ow);
+        result = zni_conv2d_forward_map(s->ctx, &shape, from, s->pending ? (const zni_map *)s->normed.memory : NULL, w->data, NULL, y->data + (size_t)n * out);
+        if (result != ZN_OK) return zni_fail(s->ctx, result, "score: a convolution of %d x %d is too large", shape.h, shape.w);
+        zni_zen_count(s, y, n, shape.n);
     }
     s->x = y;
     s->pending = 0;
     s->counted = 1;
     return ZN_OK;
 }
-/* Turns moments into the pending scale and shift, and moves the running variance as zn_batch_norm does. */
+/* Turns moments into pending maps, and moves the running variance as zn_batch_norm does. */
 static zn_result zni_zen_norm(zni_scorer *s, const zni_layer *l) {
     int c, n, batch = s->x->shape.n[0], channels = l->in;
-    double m = (double)s->x->count / channels, momentum = s->net->opts.bn_momentum, *moments;
-    zn_real *running = s->net->tensors[l->tensor + 3]->data, *affine;
-    zni_scorer_saw_norm(s, l->tensor + 3, s->x->count / (size_t)channels);
+    size_t plane = (size_t)s->x->shape.n[2] * (size_t)s->x->shape.n[3];
+    double m = (double)batch * (double)plane, momentum = s->net->opts.bn_momentum, *moments;
+    zn_real *running = s->net->tensors[l->tensor + 3]->data;
+    zni_map *maps;
+    zni_scorer_saw_norm(s, l->tensor + 3, (size_t)batch * plane);
     if (zni_zen_settle(s) != ZN_OK) return s->ctx->code;
-    moments = (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)channels));
-    affine = zni_arena_reals(s, &s->affine, (size_t)channels * 2);
-    if (moments == NULL || affine == NULL) return s->ctx->code;
-    if (!s->counted) zni_zen_count(moments, s->x->data, batch, channels, (size_t)s->x->shape.n[2] * (size_t)s->x->shape.n[3]);
+    moments = zni_zen_moments(s, batch, channels);
+    maps = (zni_map *)zni_arena_room(s, &s->normed, zni_size_mul((size_t)channels, sizeof(zni_map)));
+    if (moments == NULL || maps == NULL) return s->ctx->code;
+    if (!s->counted) zni_zen_count(s, s->x, 0, batch);
     for (c = 0; c < channels; ++c) {
-        double sum = 0.0, squares = 0.0, mean, var;
+        double sum = 0.0, squares = 0.0, var;
         for (n = 0; n < batch; ++n) {
             sum += moments[2 * (n * channels + c)];
             squares += moments[2 * (n * channels + c) + 1];
         }
-        mean = sum / m;
-        var = fmax(0.0, squares / m - mean * mean);
-        affine[2 * c] = (zn_real)(1.0 / sqrt(var + s->net->opts.bn_eps));
-        affine[2 * c + 1] = (zn_real)(-mean / sqrt(var + s->net->opts.bn_eps));
+        sum /= m;
+        var = fmax(0.0, squares / m - sum * sum);
+        maps[c].mean = (zn_real)((double)s->x->data[(size_t)c * plane] + sum);
+        maps[c].scale = (zn_real)(1.0 / sqrt(var + s->net->opts.bn_eps));
+        maps[c].shift = 0;
+        maps[c].relu = 0;
         if (m > 1.0) running[c] = (zn_real)((1.0 - momentum) * (double)running[c] + momentum * var * m / (m - 1.0));
     }
     s->pending = 1;
-    s->relu = s->counted = 0;
+    s->counted = 0;
     return ZN_OK;
 }
 static zn_result zni_zen_relu(zni_scorer *s) {
     int c, channels = s->x->shape.n[1];
-    zn_real *affine;
-    if (!s->pending) {
-        affine = zni_arena_reals(s, &s->affine, (size_t)channels * 2);
-        if (affine == NULL) return s->ctx->code;
-        for (c = 0; c < channels; ++c) {
-            affine[2 * c] = 1;
-            affine[2 * c + 1] = 0;
+    zni_map *maps = (zni_map *)zni_arena_room(s, &s->normed, zni_size_mul((size_t)channels, sizeof(zni_map)));
+    if (maps == NULL) return s->ctx->code;
+    for (c = 0; c < channels; ++c) {
+        if (!s->pending) {
+            maps[c].mean = maps[c].shift = 0;
+            maps[c].scale = 1;
         }
+        maps[c].relu = 1;
     }
-    s->pending = s->relu = 1;
+    s->pending = 1;
+    s->counted = 0;
     return ZN_OK;
 }
 static zn_result zni_zen_layers(zni_scorer *s, int first) {
@@ -6169,7 +6133,7 @@ static zn_result zni_zen_layers(zni_scorer *s, int first) {
 }
 static zn_result zni_zen_pass(zni_scorer *s, zn_tensor *images) {
     s->x = images;
-    s->pending = s->relu = s->counted = 0;
+    s->pending = s->counted = 0;
     return zni_zen_layers(s, s->net->plan.first) == ZN_OK ? zni_zen_settle(s) : s->ctx->code;
 }
 /* Sum over the norms of log sqrt(mean variance); unbiased variances become biased ones for the paper's form. */
