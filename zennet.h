@@ -2409,7 +2409,10 @@ ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, cons
             if (w->sx == 1 && map != NULL) zni_map_run(map, line, (size_t)(end - begin), to);
             else if (w->sx == 1) memcpy(to, line, (size_t)(end - begin) * sizeof *to);
             else {
-                for (x = 0; x < end - begin; ++x) to[x] = line[(ptrdiff_t)x * w->sx];
+                if (w->sx == 2) /* a constant step vectorises */
+                    for (x = 0; x < end - begin; ++x) to[x] = line[2 * (ptrdiff_t)x];
+                else
+                    for (x = 0; x < end - begin; ++x) to[x] = line[(ptrdiff_t)x * w->sx];
                 if (map != NULL)
                     for (x = 0; x < end - begin; ++x) {
                         zn_real v = ZNI_MAPPED(&mapped, to[x]);
@@ -6003,7 +6006,7 @@ static zn_tensor *zni_scorer_logits(zni_scorer *s, zn_tensor *x) { return zni_ne
    it reads it, and the moments of its output are taken just after. So every map goes to memory once and comes back once,
    and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-written links, pools,
    SE) goes through the network's ordinary walk. */
-#define ZNI_ZEN_VALUES 524288 /* of the output at a time */
+#define ZNI_ZEN_VALUES 2097152 /* of the output at a time */
 
 /* Moments of images first .. first + images - 1 of x, about the very first value of each channel. */
 static void zni_zen_count(zni_scorer *s, const zn_tensor *x, int first, int images) {
