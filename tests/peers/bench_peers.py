@@ -11,7 +11,8 @@ the weights of that file.
 
     zennet       build/examples/benchmark --json (its median_ms)
     onnxruntime  the exported graph, all optimisations
-    torch        inference: traced and frozen; training: forward, backward, SGD with Nesterov momentum
+    torch        inference: traced and frozen; training: forward, backward, SGD with Nesterov momentum; zen: a Zen-score
+                 with its draws (links and attention off, whatever --attention says)
 """
 import argparse
 import json
@@ -79,12 +80,18 @@ def torch_net(job):
 
 
 def torch_steps(job, x):
+    import numpy
     import torch
+    from torch_net import zen_score
 
     torch.set_num_threads(job["threads"])
     torch.set_num_interop_threads(1)
     x = torch.from_numpy(x)
     net = torch_net(job).eval()
+    if job["mode"] == "zen":
+        def score():
+            return zen_score(net, job["batch"], job["resolution"])
+        return lambda: numpy.array([score()]), score
 
     def logits():
         with torch.no_grad():
@@ -206,7 +213,7 @@ def main():
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--mode", default="infer", help="infer, train, or infer,train (training at batches above 1)")
+    parser.add_argument("--mode", default="infer", help="infer, train, zen, separated by commas (infer alone at batch 1)")
     parser.add_argument("--peers", default="onnxruntime,torch")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -229,7 +236,7 @@ def main():
         print(", ".join(f"{name} {version}" for name, version in args.versions.items()), f"on {os.cpu_count()} cores", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for mode, arch, batch, threads in rows:
-            job = {"mode": mode, "arch": arch, "attention": args.attention, "resolution": args.resolution, "batch": batch, "threads": threads}
+            job = {"mode": mode, "arch": arch, "attention": "none" if mode == "zen" else args.attention, "resolution": args.resolution, "batch": batch, "threads": threads}
             result = measure(dict(job), args, folder)
             if args.json:
                 print(json.dumps(dict(job, results=result)), flush=True)

@@ -59,8 +59,11 @@ class Unit(Chain):
     def __init__(self, blocks, inside, out, stride, project):
         super().__init__(blocks)
         self.proj = nn.Sequential(nn.Conv2d(inside, out, 1, stride), norm(out)) if project or stride > 1 or inside != out else None
+        self.link = True
 
     def forward(self, x):
+        if not self.link:
+            return super().forward(x)
         return super().forward(x) + (x if self.proj is None else self.proj(x))
 
 
@@ -124,3 +127,27 @@ class Net(Chain):
 
     def forward(self, x):
         return self.fc_linear(F.adaptive_avg_pool2d(super().forward(x), 1).flatten(1))
+
+    def features(self, x):
+        return super().forward(x)
+
+
+def zen_score(net, batch, resolution):
+    """The published Zen-score of one draw: fresh normal weights and images, two passes without links in training mode,
+    running variances that start at 1."""
+    norms = []
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.normal_()
+            if isinstance(module, Unit):
+                module.link, module.proj = False, None
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.1
+                module.reset_running_stats()
+                norms.append(module)
+        net.train()
+        x = torch.randn(batch, 3, resolution, resolution)
+        moved = (net.features(x) - net.features(x + 0.01 * torch.randn_like(x))).abs().sum((1, 2, 3)).mean()
+        return float(moved.log() + sum(n.running_var.mean().sqrt().log() for n in norms))
