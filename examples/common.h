@@ -284,7 +284,7 @@ TOOL_API void make_quick(zn_net_opts *net, zn_train_opts *recipe, zn_augment_opt
     recipe->mixup = 0;
     recipe->epochs = 16;
     recipe->batch = 32;
-    recipe->lr = 0.2;
+    recipe->lr = 0.3;
     recipe->init = ZN_INIT_MSRA;
     recipe->schedule.warmup = 1;
 }

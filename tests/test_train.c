@@ -316,6 +316,65 @@ static void test_bad_image(zn_ctx *ctx) {
     remove(path);
 }
 
+/* Pictures of any shape through every recipe; a class without images; one class only. */
+static void test_odd_sets(zn_ctx *ctx) {
+    static const int sizes[6][2] = {{1, 1}, {1, 300}, {300, 1}, {2, 2}, {65, 33}, {31, 32}};
+    static const char *const five[5] = {"a", "b", "nobody", "c", "d"};
+    static unsigned char pixels[300 * 300 * 3];
+    zn_augment_opts recipes[5];
+    zn_pack *pack = NULL;
+    zn_loader *loader = NULL;
+    zn_loader_opts o = zn_loader_opts_default();
+    zn_train_opts t = quick_opts();
+    zn_batch batch;
+    char path[600];
+    int classes, i, r;
+    recipes[0] = zn_augment_opts_none(24);
+    recipes[1] = zn_augment_opts_rafdb(24);
+    recipes[2] = zn_augment_opts_affectnet(48);
+    recipes[3] = zn_augment_opts_cifar(16);
+    recipes[4] = zn_augment_opts_imagenet(40);
+    for (i = 0; i < (int)sizeof pixels; ++i) pixels[i] = (unsigned char)(i * 7);
+    sprintf(path, "%s.odd", pack_path);
+    for (classes = 1; classes <= 5; classes += 4) {
+        zn_pack_writer *w = NULL;
+        zn_net_opts n = zn_net_opts_default();
+        zn_net *net = NULL;
+        CHECK(zn_pack_writer_create(ctx, path, five, classes, &w) == ZN_OK);
+        for (i = 0; i < 12; ++i) {
+            zn_pack_info info;
+            memset(&info, 0, sizeof info);
+            info.bytes = pixels;
+            info.stored_width = info.width = sizes[i % 6][0];
+            info.stored_height = info.height = sizes[i % 6][1];
+            info.size = (size_t)info.width * (size_t)info.height * 3;
+            info.encoding = ZN_ENCODING_RGB;
+            info.label = classes == 1 ? 0 : i % 4 + (i % 4 > 1); /* never class 2 */
+            info.source = "odd";
+            CHECK(zn_pack_writer_add(w, &info) == ZN_OK);
+        }
+        CHECK(zn_pack_writer_finish(w, NULL) == ZN_OK && zn_pack_open(ctx, path, &pack) == ZN_OK);
+        zn_pack_writer_destroy(w);
+        o.batch = 6;
+        for (r = 0; r < 10; ++r) {
+            o.augment = recipes[r / 2];
+            o.random = r % 2;
+            o.balanced = 1;
+            CHECK(zn_loader_create(pack, &o, &loader) == ZN_OK && zn_loader_load(loader, 3, 1, &batch) == ZN_OK && isfinite((double)zni_sum(batch.x->data, batch.x->count)));
+            zn_loader_destroy(loader);
+        }
+        n.structure = small_net;
+        n.classes = classes;
+        t.batch = 12;
+        t.epochs = 2;
+        t.augment = recipes[0];
+        CHECK(zn_net_create(ctx, &n, &net) == ZN_OK && zn_train_run(net, pack, NULL, &t, NULL) == ZN_OK); /* nothing to test on, either */
+        zn_net_destroy(net);
+        zn_pack_close(pack);
+    }
+    remove(path);
+}
+
 /* ---- evaluation ---- */
 static void test_metrics(zn_ctx *ctx) {
     static const zn_real logits[4][CLASSES] = {{3, 1, 0, 0}, {0, 2, 2, 1}, {0, 5, 1, 0}, {1, 1, 1, 1}};
@@ -747,6 +806,7 @@ int main(int argc, char **argv) {
     test_sampler(pack);
     test_loader(ctx, pack);
     test_bad_image(ctx);
+    test_odd_sets(ctx);
     test_metrics(ctx);
     test_evaluation(ctx);
     test_learns(ctx);
