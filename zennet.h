@@ -2261,7 +2261,7 @@ ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES], const int fused) {
     int l;
     for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
     for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
-    for (l = 0; l < ZNI_LANES; ++l) n[l] = zni_multiply_add(fused, r[l], 1.44269504f, magic) - magic;
+    for (l = 0; l < ZNI_LANES; ++l) n[l] = zni_multiply_add(fused, r[l] >= -80.0f ? r[l] : 0.0f, 1.44269504f, magic) - magic; /* a NaN stays in r; no integer sees it */
     for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
     memcpy(power, bits, sizeof power);
     for (l = 0; l < ZNI_LANES; ++l) {
@@ -12774,7 +12774,8 @@ static void zni_map_task(const zni_frame *r, const zni_step *st, int task) {
         size_t at = (size_t)(to / ZNI_LANES) * pixels * ZNI_LANES + (size_t)(to % ZNI_LANES);
         const zn_real *x = st->in == 0 ? r->x + (size_t)place * pixels : zni_feature_at(r, in) + (size_t)task * pixels * ZNI_LANES + lane;
         const zn_real *add = st->add >= 0 ? zni_feature_at(r, &s->values[st->add]) + at : NULL;
-        zn_real p = r->arena[s->gates_at + (size_t)place], q = r->arena[s->gates_at + s->gate_room + (size_t)place], *y = zni_feature_at(r, out) + at;
+        const zn_real *gates = r->arena + s->gates_at + (mode != ZNI_GATE_COPY ? place : 0);
+        zn_real p = mode != ZNI_GATE_COPY ? gates[0] : 1, q = mode != ZNI_GATE_COPY ? gates[s->gate_room] : 0, *y = zni_feature_at(r, out) + at;
         for (i = 0; i < pixels; ++i, x += step) {
             zn_real v = *x;
             if (mode == ZNI_GATE_SCALE) v *= p;
