@@ -85,4 +85,6 @@ says "score of a broken one among good ones" 1 'params [0-9]' $SCORE zennet-x ze
 for kind in zen zen-paper gradnorm synflow naswot tenas flops params deepmad random; do
     status "score $kind" 0 $SCORE 'SuperConvK3BNRELU(3,8,2,1)SuperConvK3BNRELU(8,16,2,1)' --score $kind --batch 3 --resolution 16
 done
+says "search_study, very short" 0 'rank correlation of score and accuracy over 2 networks' $BUILD/examples/search_study --out "$work/study" --networks 2 --seconds 0.001 --iterations 12 --train 70 --test 70 --size 16
+check "its rows" test "$(wc -l <"$work/study/study.csv")" -eq 3
 check_done
