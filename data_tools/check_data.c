@@ -59,7 +59,7 @@ static int check_one(size_t index, const lay_sample *sample, images_one *one, vo
     image.width = one->image.width;
     image.height = one->image.height;
     image.label = sample->label;
-    image.split = sample->split;
+    image.split = (int)sample->split;
     image.x = sample->x;
     image.y = sample->y;
     check_keep(c, &image);
@@ -102,7 +102,7 @@ static int check_pack_images(check *c, int threads) {
             image.width = info.stored_width;
             image.height = info.stored_height;
             image.label = info.label;
-            image.split = info.split;
+            image.split = (int)info.split;
             image.x = info.x;
             image.y = info.y;
             snprintf(line, sizeof line, "%.4000s: %s", info.source, fault != NULL ? fault : "");

@@ -101,7 +101,7 @@ static int line_is(const golden_file *f, int line, const char *key) { return str
 typedef struct golden_errors {
     char summary[SUMMARY];
     int failed;
-    struct { const char *kind; double worst, tolerance; int count; char where[96]; } kinds[32];
+    struct { char kind[32]; double worst, tolerance; int count; char where[96]; } kinds[32];
     int count;
 } golden_errors;
 
@@ -111,7 +111,7 @@ static void golden_error(golden_errors *e, const char *kind, double error, doubl
     for (i = 0; i < e->count && strcmp(e->kinds[i].kind, kind) != 0; ++i) {}
     if (i == e->count) {
         if (i == 32) return;
-        e->kinds[e->count++].kind = kind;
+        snprintf(e->kinds[e->count++].kind, sizeof e->kinds[i].kind, "%s", kind);
         e->kinds[i].worst = -1;
         e->kinds[i].tolerance = tolerance;
     }

@@ -18,7 +18,7 @@ esac
 for language in $languages; do
     check "implementation, $language" $CC $language $WARN -O0 -fno-pie $include -c "$work/impl.c" -o "$work/impl.o"
     check "declarations, $language" $CC $language $WARN $include -c "$work/use.c" -o "$work/use.o"
-    check "two files, $language" $CC -no-pie $language "$work/impl.o" "$work/use.o" -o "$work/use" -lm
+    check "two files, $language" $CC -no-pie $language -x none "$work/impl.o" "$work/use.o" -o "$work/use" -lm
     check "two files run, $language" "$work/use"
 done
 # The last object above: every global symbol begins with zn_, and nothing of what a library must not call is used.
