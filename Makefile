@@ -96,10 +96,19 @@ check-onnx: $(BUILD)/data_tools/to_onnx ## the golden networks in ONNX Runtime, 
 check-training: $(BUILD)/tests/curve $(BUILD)/tests/curve_double ## the same training here and in PyTorch, step by step, where Python has it
 	$(PYTHON) tests/peers/compare_training.py --build $(BUILD) --picture $(BUILD)/training_curves.svg
 
+# Counted, not timed: what a change does to speed, on a machine that does other things too.
+PERF = $(MAKE) --no-print-directory BUILD=build/perf OPENMP= build/perf/tests/perf
+perf: ## count the instructions of fixed pieces of work, beside those recorded, where valgrind is
+	+@$(PERF)
+	@sh tests/perf.sh build/perf/tests/perf tests/perf_record.txt
+perf-record: ## the same, and record them in tests/perf_record.txt
+	+@$(PERF)
+	@sh tests/perf.sh build/perf/tests/perf tests/perf_record.txt --write
+
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx check-training help clean
+.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx check-training perf perf-record help clean
