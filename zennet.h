@@ -1157,7 +1157,8 @@ ZN_API zn_result zn_session_classify_box(zn_session *session, const unsigned cha
                                          int box_w, int box_h, zn_real *prob, int *out_best);
 /* What a session does, step by step (the head is the last one), and how long each takes. */
 typedef struct zn_step_info {
-    const char *kind;               /* "conv", "depthwise", "grouped", "map", "max_pool", "avg_pool", "statistics", "head" */
+    const char *kind;               /* "conv", "depthwise", "grouped", "map", "max_pool", "avg_pool", "statistics", "head";
+                                       "with next", "with previous": done and counted within the step that follows or precedes it */
     int in, out, kernel, stride, groups, in_size, out_size;
     int gated, summed, measured;    /* reads through attention's gates; adds a residual; leaves statistics for attention */
     double macs, bytes;             /* multiply-adds; bytes that must be read and written at least, weights included */
@@ -11911,7 +11912,10 @@ typedef struct zni_step {
     int offset;                     /* map: first channel that it writes */
     int tensor, bias_tensor, bn;    /* first tensors of what it is packed from, -1: none */
     int rows, bands, parts;         /* rows (flat steps: pixels) of a band; parts of the outputs; a task is one of each */
+    int chunk;                      /* rows whose input scratch holds at once */
+    int front, next, merged;        /* steps done within this one, before and behind it, -1: none; whether this is such a step */
     int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
+    int skips;                      /* depthwise of stride 2: its kernel reads every second pixel */
     size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
     size_t offsets;                 /* place among the offsets: taps of every block of inputs, behind them the runs of taps */
     int runs;                       /* how many of those */
@@ -12050,7 +12054,7 @@ static int zni_add_step(zni_compiler *c, zni_step_kind kind, int in, int out, in
     st->in = in;
     st->out = out;
     st->kernel = st->stride = st->groups = 1;
-    st->add = st->tensor = st->bias_tensor = st->bn = -1;
+    st->add = st->tensor = st->bias_tensor = st->bn = st->front = st->next = -1;
     st->gate = c->s.values[in].gate;
     st->shuffled = st->gate >= 0 && c->s.gates[st->gate].kind == ZNI_SA_GATE;
     return out;
@@ -12088,7 +12092,8 @@ static int zni_compile_conv(zni_compiler *c, int x, const zni_layer *l, int kern
     st->tensor = tensor;
     st->bias_tensor = bias_tensor;
     st->bn = bn;
-    st->flat = kernel == 1 && l->stride == 1;
+    st->flat = kernel == 1 && l->stride == 1 && kind == ZNI_S_CONV;
+    st->skips = kernel > 1 && l->stride == 2 && kind == ZNI_S_DEPTHWISE;
     c->s.work += (double)l->in / groups * l->out * kernel * kernel * size * size;
     return y;
 }
@@ -12243,15 +12248,25 @@ static int zni_compile_layers(zni_compiler *c, int first, int x) {
 
 ZNI_INLINE int zni_clamp(double value, int low, int high) { return value >= high ? (high < low ? low : high) : value <= low ? low : (int)value; }
 /* Columns of one phase of a gathered row: column j of the padded input stands in phase j % stride at j / stride, so that
-   neighbouring outputs read neighbouring pixels whatever the stride is. */
-ZNI_INLINE int zni_skips(const zni_step *st) { return st->kind == ZNI_S_DEPTHWISE && st->stride == 2 && st->kernel > 1; } /* its kernel reads every second pixel instead */
-ZNI_INLINE int zni_phases(const zni_step *st) { return zni_skips(st) ? 1 : st->stride < st->kernel ? st->stride : st->kernel; }
+   neighbouring outputs read neighbouring pixels whatever the stride is, unless the kernel skips every second one. */
+ZNI_INLINE int zni_phases(const zni_step *st) { return st->skips ? 1 : st->stride < st->kernel ? st->stride : st->kernel; }
 ZNI_INLINE int zni_phase_width(const zni_step *st, const zni_feature *out) {
-    return zni_skips(st) ? (out->size - 1) * 2 + st->kernel : out->size + (st->kernel - 1) / st->stride;
+    return st->skips ? (out->size - 1) * 2 + st->kernel : out->size + (st->kernel - 1) / st->stride;
 }
-ZNI_INLINE int zni_phase_step(const zni_step *st) { return zni_skips(st) ? 1 : st->stride; } /* columns from one to the next of a phase */
+ZNI_INLINE int zni_phase_step(const zni_step *st) { return st->skips ? 1 : st->stride; } /* columns from one to the next of a phase */
 ZNI_INLINE int zni_row_step(const zni_step *st) { return st->kernel == 1 ? 1 : st->stride; }
 ZNI_INLINE int zni_rows_in(const zni_step *st, int rows) { return (rows - 1) * zni_row_step(st) + st->kernel; }
+
+/* What the kernels of a convolution read lies in the arena or, copied, in scratch: from a block to the next, from a row to
+   the next. */
+static size_t zni_row_room(const zn_session *s, const zni_step *st) { return (size_t)(zni_phases(st) * zni_phase_width(st, &s->values[st->out])) * ZNI_LANES; }
+static size_t zni_block_room(const zn_session *s, const zni_step *st) {
+    if (st->flat) return (st->scratch > 0 ? (size_t)st->rows : zni_pixels_of(&s->values[st->in])) * ZNI_LANES;
+    return (size_t)zni_rows_in(st, st->chunk) * zni_row_room(s, st);
+}
+static int zni_tap_place(const zn_session *s, const zni_step *st, int i, int j) {
+    return (int)((size_t)i * zni_row_room(s, st)) + (j % zni_phase_step(st) * zni_phase_width(st, &s->values[st->out]) + j / zni_phase_step(st)) * ZNI_LANES;
+}
 
 /* Groups of outputs that a tile takes; *granule: pixels that are whole tiles for all of them. */
 static int zni_group_count(const zni_infer_kernels *k, size_t blocks, int *granule) {
@@ -12264,39 +12279,84 @@ static int zni_group_count(const zni_infer_kernels *k, size_t blocks, int *granu
     }
     return count;
 }
+/* Steps that are done within their neighbour, so that what passes between them stays in the cache:
+   - a 1 x 1 convolution whose only reader is the depthwise one behind it: its rows are made right in that one's scratch, and
+     its output, the largest map of a block, never goes to memory (6 % of ZenNet-M);
+   - a 1 x 1 convolution behind another convolution takes each band as soon as that is there. */
+#define ZNI_SCRATCH_VALUES 65536 /* of a thread: half of a common second-level cache */
+ZNI_INLINE int zni_pointwise(const zni_step *st) { return st->kind == ZNI_S_CONV && st->flat && st->gate < 0 && st->in != 0; }
+static void zni_merge_front(zni_compiler *c, int index) {
+    zni_step *st = &c->s.steps[index], *before = st - 1;
+    const zni_feature *between = &c->s.values[st->in];
+    zni_buffer *source;
+    if (index == 0 || st->kind != ZNI_S_DEPTHWISE || st->kernel == 1 || between->size < 24 || zni_phases(st) > 1) return;
+    if (!zni_pointwise(before) || before->add >= 0 || before->out != st->in || between->uses > 1 || between->statistics >= 0) return;
+    st->front = index - 1;
+    before->merged = 1;
+    c->buffers[between->buffer].size = 0;
+    source = &c->buffers[c->s.values[before->in].buffer];
+    if (source->last < index) source->last = index;
+}
+/* After the partition of the step before. */
+static void zni_merge_next(zni_compiler *c, int index) {
+    zni_step *st = &c->s.steps[index], *before = st - 1;
+    const zni_feature *out = &c->s.values[st->out];
+    if (index == 0 || st->merged || !zni_pointwise(st) || before->kind != ZNI_S_CONV || before->merged || before->out != st->in || before->parts > 1 || before->bands < 4) return;
+    before->next = index;
+    st->merged = 1;
+    c->buffers[out->buffer].first = index - 1; /* written while others still read what the step before reads */
+    if (out->statistics >= 0) c->buffers[out->statistics].first = index - 1;
+    st->rows = before->rows * (before->flat ? 1 : c->s.values[st->in].size);
+    st->bands = before->bands;
+}
+ZNI_INLINE int zni_ceil_div(int whole, int part) { return (whole + part - 1) / part; }
+static void zni_partition_conv(zni_compiler *c, zni_step *st, int lines, double macs) {
+    const zni_feature *in = &c->s.values[st->in], *out = &c->s.values[st->out];
+    int granule, groups = zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels), &granule), blocks = (int)ZNI_BLOCKS(in->channels);
+    if (st->flat) st->rows = zni_clamp(ZNI_TASK_MACS / macs, 48, 8192 / blocks);
+    else st->rows = zni_clamp(ZNI_TASK_MACS / macs, 4, zni_ceil_div(lines, 8));
+    st->rows = zni_ceil_div(lines, zni_ceil_div(lines, st->rows)); /* bands of equal size */
+    if (st->flat) st->rows = zni_ceil_div(st->rows, granule) * granule;
+    if (st->rows > lines) st->rows = lines;
+    st->bands = zni_ceil_div(lines, st->rows);
+    if (st->flat && (st->gate >= 0 || st->in == 0 || lines < ZNI_MAX_TILE)) st->scratch = (size_t)blocks * ZNI_LANES * (size_t)st->rows;
+    st->parts = 1; /* what is copied is copied once */
+    if (st->flat && st->scratch == 0 && st->bands < 16) st->parts = zni_clamp(macs * st->rows / ZNI_TASK_MACS, 1, zni_ceil_div(16, st->bands));
+    if (st->parts > groups) st->parts = groups;
+    zni_merge_next(c, (int)(st - c->s.steps));
+    if (st->merged) st->parts = 1;
+}
+static void zni_partition_depthwise(zni_compiler *c, zni_step *st, int lines, double macs) {
+    size_t blocks = ZNI_BLOCKS(c->s.values[st->out].channels), room = zni_row_room(&c->s, st);
+    int granule;
+    st->parts = (int)blocks;
+    st->rows = st->chunk = zni_clamp(ZNI_TASK_MACS / 2 / (macs / (double)blocks), 4, lines);
+    if (st->front >= 0) {
+        st->parts = zni_group_count(c->s.kernels, blocks, &granule);
+        st->rows = zni_ceil_div(lines, zni_ceil_div(4, st->parts));
+        st->chunk = zni_clamp(((double)(ZNI_SCRATCH_VALUES / zni_tile_for(c->s.kernels, blocks)->blocks) / (double)room - st->kernel) / st->stride + 1, 4, st->rows);
+    }
+    st->bands = zni_ceil_div(lines, st->rows);
+}
 /* Cuts a step into tasks and says what it needs. */
 static void zni_partition(zni_compiler *c, zni_step *st) {
     const zni_feature *in = &c->s.values[st->in];
     zni_feature *out = &c->s.values[st->out];
-    int pixels = out->size * out->size, lines = st->flat ? pixels : out->size, per_line = st->flat ? 1 : out->size;
-    int groups, granule;
-    size_t blocks = ZNI_BLOCKS(in->channels), gathered = 0;
+    int lines = st->flat ? out->size * out->size : out->size, per_line = st->flat ? 1 : out->size;
     double macs = (double)in->channels / st->groups * out->channels * st->kernel * st->kernel * per_line; /* of a line */
+    size_t blocks = st->kind == ZNI_S_CONV ? ZNI_BLOCKS(in->channels) : 1;
     st->rows = lines;
     st->bands = 1;
     st->parts = (int)ZNI_BLOCKS(st->kind == ZNI_S_GROUPED ? out->channels : in->channels);
-    if (st->kind == ZNI_S_CONV) {
-        groups = zni_group_count(c->s.kernels, ZNI_BLOCKS(out->channels), &granule);
-        st->rows = st->flat ? zni_clamp(ZNI_TASK_MACS / macs, 48, (int)(8192 / blocks)) : zni_clamp(ZNI_TASK_MACS / macs, 4, (lines + 7) / 8);
-        st->rows = (lines + (lines + st->rows - 1) / st->rows - 1) / ((lines + st->rows - 1) / st->rows); /* bands of equal size */
-        if (st->flat) st->rows = (st->rows + granule - 1) / granule * granule;
-        if (st->rows > lines) st->rows = lines;
-        st->bands = (lines + st->rows - 1) / st->rows;
-        if (!st->flat) gathered = blocks;
-        else if (st->gate >= 0 || st->in == 0 || pixels < ZNI_MAX_TILE) st->scratch = blocks * ZNI_LANES * (size_t)st->rows;
-        st->parts = gathered > 0 || st->scratch > 0 ? 1 : zni_clamp(macs * st->rows / ZNI_TASK_MACS, 1, (16 + st->bands - 1) / st->bands); /* nothing is copied twice */
-        if (st->bands >= 16) st->parts = 1;
-        if (st->parts > groups) st->parts = groups;
-    } else if (st->kind == ZNI_S_DEPTHWISE) {
-        st->rows = zni_clamp(ZNI_TASK_MACS / 2 / (macs / (double)blocks), 4, lines);
-        st->bands = (lines + st->rows - 1) / st->rows;
-        gathered = 1;
-    }
-    if (gathered > 0)
-        st->scratch = zni_size_mul(zni_size_mul(gathered * ZNI_LANES, (size_t)zni_rows_in(st, st->rows)), (size_t)(zni_phases(st) * zni_phase_width(st, out)));
+    if (st->kind == ZNI_S_CONV) zni_partition_conv(c, st, lines, macs);
+    if (st->kind == ZNI_S_DEPTHWISE) zni_partition_depthwise(c, st, lines, macs);
+    if (st->kind == ZNI_S_DEPTHWISE && st->front >= 0) blocks = (size_t)zni_tile_for(c->s.kernels, ZNI_BLOCKS(in->channels))->blocks;
+    if (st->kind != ZNI_S_DEPTHWISE) st->chunk = st->rows;
+    if (st->kind <= ZNI_S_DEPTHWISE && !st->flat) st->scratch = zni_size_mul(blocks, zni_block_room(&c->s, st));
     if (st->scratch > 0) st->scratch = zni_size_add(st->scratch, 4 * ZNI_MAX_TILE * ZNI_LANES); /* tiles may read beyond the row */
     out->bands = st->bands;
     out->band_pixels = st->rows * per_line;
+    if (st->merged) st->bands = 0; /* no tasks of its own */
 }
 
 /* Places buffers one after the other in the order in which they begin to live, each in the first gap. */
@@ -12322,7 +12382,7 @@ static void zni_place(zni_planner *p, zni_buffer *buffers, int index, size_t *ar
 /* A sum may overwrite what it adds when nobody needs that any more. */
 static int zni_in_place(const zni_compiler *c, const zni_step *st, int step) {
     int from, to;
-    if (st->add < 0 || st->add == st->in) return -1;
+    if (st->add < 0 || st->add == st->in || (st->front >= 0 && st->add == c->s.steps[st->front].in)) return -1;
     from = c->s.values[st->add].buffer;
     to = c->s.values[st->out].buffer;
     return c->buffers[from].last == step && c->buffers[to].first == step && c->buffers[from].size == c->buffers[to].size ? from : -1;
@@ -12382,7 +12442,7 @@ static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
 /* Taps j, j + spacing, ... of a row read neighbouring vectors: those of a phase; of every second pixel; with two pixels in
    a vector every second of these. */
 static int zni_spacing(const zni_infer_kernels *k, const zni_step *st) {
-    return st->kind != ZNI_S_DEPTHWISE ? st->stride : zni_skips(st) ? 2 : st->stride * k->lanes / ZNI_LANES;
+    return st->kind == ZNI_S_CONV || st->skips ? st->stride : st->stride * k->lanes / ZNI_LANES;
 }
 /* The runs of a kernel's row, their first taps and lengths; no single tap is left over where that can be avoided
    (7 = 3 + 2 + 2). */
@@ -12414,6 +12474,7 @@ static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
 static zn_result zni_session_plan(zni_compiler *c) {
     zn_session *s = &c->s;
     int i;
+    for (i = 0; i < s->step_count; ++i) zni_merge_front(c, i);
     for (i = 0; i < s->step_count; ++i) {
         zni_step *st = &s->steps[i];
         const zni_feature *in = &s->values[st->in];
@@ -12440,16 +12501,6 @@ static zn_result zni_session_plan(zni_compiler *c) {
     return ZN_OK;
 }
 
-/* What the kernels of a convolution read lies in the arena or, copied, in scratch: from a block to the next, from a row to
-   the next. */
-static size_t zni_row_room(const zn_session *s, const zni_step *st) { return (size_t)(zni_phases(st) * zni_phase_width(st, &s->values[st->out])) * ZNI_LANES; }
-static size_t zni_block_room(const zn_session *s, const zni_step *st) {
-    if (st->flat) return (st->scratch > 0 ? (size_t)st->rows : zni_pixels_of(&s->values[st->in])) * ZNI_LANES;
-    return (size_t)zni_rows_in(st, st->rows) * zni_row_room(s, st);
-}
-static int zni_tap_place(const zn_session *s, const zni_step *st, int i, int j) {
-    return (int)((size_t)i * zni_row_room(s, st)) + (j % zni_phase_step(st) * zni_phase_width(st, &s->values[st->out]) + j / zni_phase_step(st)) * ZNI_LANES;
-}
 /* ---- packing weights ---- */
 static const zn_real *zni_net_values(const zn_net *net, int tensor) { return net->tensors[tensor]->data; }
 /* What a batch norm after a convolution does to it: weights times scale, scale * bias + shift. */
@@ -12470,7 +12521,7 @@ static zn_real zni_folded(const zn_net *net, const zni_step *st, int o, size_t a
    off receives where each run stands. A depthwise block is one input, its own. */
 static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
     const zni_feature *in = &s->values[st->in];
-    int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = depthwise && !zni_skips(st) ? s->kernels->lanes : ZNI_LANES, spacing = zni_spacing(s->kernels, st);
+    int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = depthwise && !st->skips ? s->kernels->lanes : ZNI_LANES, spacing = zni_spacing(s->kernels, st);
     int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st->kernel, spacing, first, length), wanted, c, i, r, j, l;
     for (wanted = ZNI_MAX_RUN; wanted > 0; --wanted)
         for (c = 0; c < inputs; ++c)
@@ -12585,8 +12636,7 @@ static void zni_interleave(const zn_real *ZNI_RESTRICT from, size_t plane, int s
         to[2] = from[2 * plane];
     }
 }
-/* A part of a value as the step's kernel wants it: blocks [block, block + count) of the rows that output rows from `row`
-   on read, zeros around, the gate applied, columns sorted by phase. */
+/* A row of a block as the step's kernel wants it: zeros around, the gate applied, columns sorted by phase. */
 static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block, int line, zn_real *to) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in];
@@ -12610,14 +12660,7 @@ static void zni_gather_line(const zni_frame *r, const zni_step *st, size_t block
         else zni_interleave(r->x + at, zni_pixels_of(in), step, count, to + first * ZNI_LANES);
     }
 }
-static void zni_gather(const zni_frame *r, const zni_step *st, size_t block, size_t count, int row, int rows, zn_real *to) {
-    int lines = zni_rows_in(st, rows), line, step = st->kernel == 1 ? st->stride : 1;
-    size_t per_line = zni_row_room(r->s, st), b;
-    for (b = 0; b < count; ++b)
-        for (line = 0; line < lines; ++line)
-            zni_gather_line(r, st, block + b, row * st->stride - st->padding + line * step, to + b * zni_block_room(r->s, st) + (size_t)line * per_line);
-}
-/* The same for pixels in a row. */
+/* All blocks of pixels in a row. */
 static void zni_gather_flat(const zni_frame *r, const zni_step *st, size_t pixel, int count, zn_real *to) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in];
@@ -12665,17 +12708,12 @@ static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int wid
         }
     }
 }
-static zni_strip zni_strip_of(const zni_frame *r, const zni_step *st, const zn_real *x) {
-    const zn_session *s = r->s;
+static zni_strip zni_strip_of(const zn_session *s, const zni_step *st) {
     zni_strip t;
     memset(&t, 0, sizeof t);
-    t.x = x;
-    t.steps = st->kind == ZNI_S_CONV ? s->values[st->in].channels * st->kernel * st->kernel : st->runs;
-    t.off = s->offsets + st->offsets;
     t.add = zni_zeros;
     t.least = st->act == ZNI_ACT_RELU ? 0 : -(zn_real)HUGE_VAL;
-    t.width = s->values[st->out].size;
-    t.step = zni_skips(st) ? 2 : 1;
+    t.step = st->skips ? 2 : 1;
     t.y_plane = zni_pixels_of(&s->values[st->out]) * ZNI_LANES;
     if (st->add >= 0) {
         t.add_plane = t.y_plane;
@@ -12683,55 +12721,108 @@ static zni_strip zni_strip_of(const zni_frame *r, const zni_step *st, const zn_r
     }
     return t;
 }
-static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
+/* The tile that takes the step's outputs from a block on; its weights and offsets. */
+static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step *st, size_t block, zni_strip *t) {
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    size_t blocks = ZNI_BLOCKS(out->channels), per_block = (size_t)(st->kernel * st->kernel) * (size_t)(st->kind == ZNI_S_CONV ? in->channels : s->kernels->lanes / ZNI_LANES);
+    const zni_tile_kernel *k = s->kernels->depthwise[t->step - 1];
+    t->bias = s->weights + st->weights + block * ZNI_LANES;
+    t->w = s->weights + st->weights + (blocks + block * per_block) * ZNI_LANES;
+    t->off = s->offsets + st->offsets;
+    t->steps = st->runs;
+    if (st->kind == ZNI_S_DEPTHWISE) return out->size % k->pixels != 0 && out->size % k[1].pixels == 0 ? k + 1 : k;
+    k = zni_tile_for(s->kernels, blocks - block);
+    if (k == &s->kernels->tiles[3]) t->off += per_block;
+    else t->steps = (int)per_block;
+    return k;
+}
+/* Blocks of outputs that a part of a step makes: whole tiles, or one depthwise block. */
+static size_t zni_part_blocks(const zn_session *s, const zni_step *st, int part, size_t *first) {
+    size_t blocks = ZNI_BLOCKS(s->values[st->out].channels), block = 0;
+    int granule, group = 0, groups = zni_group_count(s->kernels, blocks, &granule);
+    *first = (size_t)part;
+    if (st->kind == ZNI_S_DEPTHWISE && st->front < 0) return 1;
+    for (; group < groups * part / st->parts; ++group) block += (size_t)zni_tile_for(s->kernels, blocks - block)->blocks;
+    *first = block;
+    for (; group < groups * (part + 1) / st->parts; ++group) block += (size_t)zni_tile_for(s->kernels, blocks - block)->blocks;
+    return block - *first;
+}
+
+/* What a step's kernel reads, in scratch: blocks [first, first + count) of the input rows of output rows [row, row + rows),
+   copied or made by the merged step. again: the rows before are there, and what both need is moved up. */
+static void zni_front_line(const zni_frame *r, const zni_step *st, size_t first, size_t count, int line, zn_real *to) {
+    const zn_session *s = r->s;
+    const zni_step *front = &s->steps[st->front];
+    const zni_feature *in = &s->values[front->in];
+    size_t b, room = zni_block_room(s, st), left = (size_t)st->padding * ZNI_LANES, width = (size_t)in->size * ZNI_LANES, i;
+    zni_strip t = zni_strip_of(s, front);
+    const zni_tile_kernel *k;
+    if (line < 0 || line >= in->size) {
+        for (b = 0; b < count; ++b) memset(to + b * room, 0, zni_row_room(s, st) * sizeof(zn_real));
+        return;
+    }
+    t.x = zni_feature_at(r, in) + (size_t)line * width;
+    t.y_plane = room;
+    for (b = 0; b < count; b += (size_t)k->blocks) {
+        k = zni_strip_tile(s, front, first + b, &t);
+        t.y = to + b * room + left;
+        zni_conv_row(k, &t, in->size);
+    }
+    for (b = 0; b < count; ++b) {
+        for (i = 0; i < left; ++i) to[b * room + i] = 0;
+        for (i = left + width; i < zni_row_room(s, st); ++i) to[b * room + i] = 0;
+    }
+}
+static void zni_fill(const zni_frame *r, const zni_step *st, size_t first, size_t count, int row, int rows, int again, zn_real *to) {
+    int lines = zni_rows_in(st, rows), line = 0, step = st->kernel == 1 ? st->stride : 1;
+    size_t b, room = zni_block_room(r->s, st), pitch = zni_row_room(r->s, st);
+    if (again && st->kernel > st->stride) {
+        line = st->kernel - st->stride;
+        for (b = 0; b < count; ++b) memmove(to + b * room, to + b * room + (size_t)(st->chunk * st->stride) * pitch, (size_t)line * pitch * sizeof(zn_real));
+    }
+    for (; line < lines; ++line) {
+        if (st->front >= 0) zni_front_line(r, st, first, count, row * st->stride - st->padding + line, to + (size_t)line * pitch);
+        else for (b = 0; b < count; ++b) zni_gather_line(r, st, first + b, row * st->stride - st->padding + line * step, to + b * room + (size_t)line * pitch);
+    }
+}
+/* Blocks [first, first + count) of output rows (flat steps: pixels) [begin, end), which are a band. */
+static void zni_conv_band(const zni_frame *r, const zni_step *st, size_t first, size_t count, int begin, int end, int band, zn_real *scratch) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
-    int band = task / st->parts, part = task % st->parts, row = band * st->rows, total = st->flat ? out->size * out->size : out->size;
-    int rows = total - row < st->rows ? total - row : st->rows, lines = st->flat ? 1 : rows, width = st->flat ? rows : out->size, group, line;
-    size_t blocks = ZNI_BLOCKS(out->channels), pixel = (size_t)row * (st->flat ? 1 : (size_t)out->size), block = 0, first = 0;
-    int granule, groups = zni_group_count(s->kernels, blocks, &granule), group0 = groups * part / st->parts, group1 = groups * (part + 1) / st->parts;
-    zni_strip all = zni_strip_of(r, st, scratch);
-    if (!st->flat) zni_gather(r, st, 0, ZNI_BLOCKS(in->channels), row, rows, scratch);
-    else if (st->scratch > 0) zni_gather_flat(r, st, pixel, rows, scratch);
-    else all.x = zni_feature_at(r, in) + pixel * ZNI_LANES;
-    for (group = 0; group < group1; ++group) {
-        const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - block);
-        zni_strip t = all;
-        if (group == group0) first = block;
-        if (k == &s->kernels->tiles[3]) {
-            t.off += all.steps;
-            t.steps = st->runs;
+    int conv = st->kind == ZNI_S_CONV, row, rows, line;
+    size_t per_line = st->flat ? 1 : (size_t)out->size, b;
+    zni_strip t = zni_strip_of(s, st);
+    for (row = begin; row < end; row += rows) {
+        int lines, width;
+        const zn_real *x = scratch;
+        rows = end - row < st->chunk ? end - row : st->chunk;
+        lines = st->flat ? 1 : rows;
+        width = st->flat ? rows : out->size;
+        if (!st->flat) zni_fill(r, st, conv ? 0 : first, conv ? ZNI_BLOCKS(in->channels) : count, row, rows, row > begin, scratch);
+        else if (st->scratch > 0) zni_gather_flat(r, st, (size_t)row, rows, scratch);
+        else x = zni_feature_at(r, in) + (size_t)row * ZNI_LANES;
+        for (b = 0; b < count;) {
+            const zni_tile_kernel *k = zni_strip_tile(s, st, first + b, &t);
+            for (line = 0; line < lines; ++line) {
+                size_t at = (first + b) * t.y_plane + ((size_t)row * per_line + (size_t)(line * width)) * ZNI_LANES;
+                t.x = x + (conv ? 0 : b * zni_block_room(s, st)) + (size_t)(line * zni_row_step(st)) * zni_row_room(s, st);
+                t.y = zni_feature_at(r, out) + at;
+                if (st->add >= 0) t.add = zni_feature_at(r, &s->values[st->add]) + at;
+                zni_conv_row(k, &t, width);
+            }
+            b += (size_t)k->blocks;
         }
-        t.bias = s->weights + st->weights + block * ZNI_LANES;
-        t.w = s->weights + st->weights + (blocks + block * (size_t)all.steps) * ZNI_LANES;
-        for (line = 0; line < lines && group >= group0; ++line) {
-            size_t at = block * all.y_plane + (pixel + (size_t)(line * width)) * ZNI_LANES;
-            t.x = all.x + (size_t)(line * zni_row_step(st)) * zni_row_room(s, st);
-            t.y = zni_feature_at(r, out) + at;
-            if (st->add >= 0) t.add = zni_feature_at(r, &s->values[st->add]) + at;
-            zni_conv_row(k, &t, width);
-        }
-        block += (size_t)k->blocks;
     }
-    zni_task_statistics(r, out, first, block - first, band, pixel, (size_t)(lines * width));
+    zni_task_statistics(r, out, first, count, band, (size_t)begin * per_line, (size_t)(end - begin) * per_line);
 }
-static void zni_depthwise_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
-    const zn_session *s = r->s;
-    const zni_feature *out = &s->values[st->out];
-    int band = task / st->parts, row = band * st->rows, rows = out->size - row < st->rows ? out->size - row : st->rows, line;
-    size_t block = (size_t)(task % st->parts), pixel = (size_t)row * (size_t)out->size;
-    zni_strip t = zni_strip_of(r, st, scratch);
-    const zni_tile_kernel *k = s->kernels->depthwise[t.step - 1];
-    if (out->size % k->pixels != 0 && out->size % k[1].pixels == 0) ++k;
-    zni_gather(r, st, block, 1, row, rows, scratch);
-    t.bias = s->weights + st->weights + block * ZNI_LANES;
-    t.w = s->weights + st->weights + zni_lanes_of(out) + block * (size_t)(st->kernel * st->kernel * s->kernels->lanes);
-    t.y = zni_feature_at(r, out) + block * t.y_plane + pixel * ZNI_LANES;
-    for (line = 0; line < rows; ++line, t.y += out->size * ZNI_LANES) {
-        zni_conv_row(k, &t, out->size);
-        t.x += (size_t)zni_row_step(st) * zni_row_room(s, st);
-    }
-    zni_task_statistics(r, out, block, 1, band, pixel, (size_t)rows * (size_t)out->size);
+static void zni_conv_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
+    const zni_feature *out = &r->s->values[st->out];
+    int band = task / st->parts, total = st->flat ? out->size * out->size : out->size, begin = band * st->rows, end = begin + st->rows < total ? begin + st->rows : total;
+    size_t first, count = zni_part_blocks(r->s, st, task % st->parts, &first);
+    const zni_step *next = st->next >= 0 ? &r->s->steps[st->next] : NULL;
+    int per_line = st->flat ? 1 : out->size;
+    zni_conv_band(r, st, first, count, begin, end, band, scratch);
+    if (next != NULL) zni_conv_band(r, next, 0, ZNI_BLOCKS(r->s->values[next->out].channels), begin * per_line, end * per_line, band, scratch);
 }
 
 /* ---- running: what is rare, plainly, one block of lanes per task ---- */
@@ -12823,8 +12914,7 @@ static void zni_avg_pool_task(const zni_frame *r, const zni_step *st, int task) 
 static void zni_step_task(const zni_frame *r, const zni_step *st, int task, zn_real *scratch) {
     const zni_feature *v = &r->s->values[st->in];
     switch (st->kind) {
-    case ZNI_S_CONV: zni_conv_task(r, st, task, scratch); break;
-    case ZNI_S_DEPTHWISE: zni_depthwise_task(r, st, task, scratch); break;
+    case ZNI_S_CONV: case ZNI_S_DEPTHWISE: zni_conv_task(r, st, task, scratch); break;
     case ZNI_S_GROUPED: zni_grouped_task(r, st, task); break;
     case ZNI_S_MAP: zni_map_task(r, st, task); break;
     case ZNI_S_MAX_POOL: zni_max_pool_task(r, st, task); break;
@@ -13010,11 +13100,23 @@ ZN_API zn_result zn_session_classify_rgb(zn_session *s, const unsigned char *rgb
     return zn_session_classify_box(s, rgb, width, height, 0, 0, width, height, prob, out_best);
 }
 ZN_API int zn_session_step_count(const zn_session *s) { return s != NULL ? s->step_count + 1 : 0; }
+static double zni_step_macs(const zn_session *s, const zni_step *st) {
+    const zni_feature *out = &s->values[st->out];
+    if (st->kind > ZNI_S_GROUPED) return 0;
+    return (double)s->values[st->in].channels / st->groups * out->channels * st->kernel * st->kernel * (double)zni_pixels_of(out);
+}
+static double zni_step_bytes(const zn_session *s, const zni_step *st) {
+    const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
+    double values = (double)(zni_pixels_of(in) * (size_t)in->channels);
+    if (st->kind != ZNI_S_STATISTICS) values += (st->add >= 0 ? 2.0 : 1.0) * (double)(zni_pixels_of(out) * (size_t)out->channels);
+    if (st->kind <= ZNI_S_GROUPED) values += (double)in->channels / st->groups * out->channels * st->kernel * st->kernel;
+    return values * (double)sizeof(zn_real);
+}
 ZN_API zn_result zn_session_step_info(const zn_session *s, int index, zn_step_info *info) {
     static const char *const kinds[] = {"conv", "depthwise", "grouped", "map", "max_pool", "avg_pool", "statistics"};
     const zni_feature *in, *out;
     const zni_step *st;
-    double values;
+    int i;
     if (s == NULL || info == NULL || index < 0 || index > s->step_count) return ZN_ERROR_ARGUMENT;
     memset(info, 0, sizeof *info);
     if (index == s->step_count) {
@@ -13028,7 +13130,7 @@ ZN_API zn_result zn_session_step_info(const zn_session *s, int index, zn_step_in
     st = &s->steps[index];
     in = &s->values[st->in];
     out = &s->values[st->out];
-    info->kind = kinds[st->kind];
+    info->kind = !st->merged ? kinds[st->kind] : st[-1].next == index ? "with previous" : "with next";
     info->in = in->channels;
     info->out = out->channels;
     info->kernel = st->kernel;
@@ -13039,10 +13141,16 @@ ZN_API zn_result zn_session_step_info(const zn_session *s, int index, zn_step_in
     info->gated = st->gate >= 0;
     info->summed = st->add >= 0;
     info->measured = out->statistics >= 0;
-    if (st->kind <= ZNI_S_GROUPED) info->macs = (double)in->channels / st->groups * out->channels * st->kernel * st->kernel * (double)zni_pixels_of(out);
-    values = (double)(zni_pixels_of(in) * (size_t)in->channels) + (st->kind == ZNI_S_STATISTICS ? 0 : (st->add >= 0 ? 2.0 : 1.0) * (double)(zni_pixels_of(out) * (size_t)out->channels));
-    if (st->kind <= ZNI_S_GROUPED) values += (double)in->channels / st->groups * out->channels * st->kernel * st->kernel;
-    info->bytes = values * (double)sizeof(zn_real);
+    info->macs = zni_step_macs(s, st);
+    info->bytes = zni_step_bytes(s, st);
+    for (i = 0; i < 2; ++i) { /* steps done within this one; what passes between them does not count */
+        int inner = i == 0 ? st->front : st->next;
+        const zni_feature *passed = i == 0 ? in : out;
+        if (inner < 0) continue;
+        info->macs += zni_step_macs(s, &s->steps[inner]);
+        info->bytes += zni_step_bytes(s, &s->steps[inner]) - (i == 0 ? 2.0 : 1.0) * (double)(zni_pixels_of(passed) * (size_t)passed->channels) * (double)sizeof(zn_real);
+    }
+    if (st->merged) info->macs = info->bytes = 0;
     return ZN_OK;
 }
 ZN_API zn_result zn_session_time_steps(zn_session *s, const zn_real *x, double *seconds) {
