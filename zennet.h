@@ -2630,9 +2630,14 @@ static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real 
         for (c = 0; c < p->channels; ++c)
             for (u = 0; u < p->win.kh; ++u)
                 for (v = 0; v < p->win.kw; ++v)
-                    for (i = 0; i < rows; ++i) {
-                        ptrdiff_t at = first + i < p->rows ? zni_pass_weight(p, group, first + i, c, u, v) : -1;
-                        *to++ = at >= 0 ? weights[at] : 0;
+                    if (p->shift > 0)
+                        for (i = 0; i < rows; ++i) {
+                            ptrdiff_t at = first + i < p->rows ? zni_pass_weight(p, group, first + i, c, u, v) : -1;
+                            *to++ = at >= 0 ? weights[at] : 0;
+                        }
+                    else {
+                        const zn_real *w = weights + zni_pass_weight(p, group, first, c, u, v);
+                        for (i = 0; i < rows; ++i) *to++ = first + i < p->rows ? w[(size_t)i * p->w_row] : 0;
                     }
     }
 }
