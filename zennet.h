@@ -2135,6 +2135,21 @@ static const zni_kernels *zni_kernels_of(zn_ctx *ctx) {
     return ctx->kernels;
 }
 
+/* A loop over values where lanes never meet, or meet in fixed places: its body for the compiler's instruction set and, chosen
+   at each call, for AVX2. Without fused multiply-adds both give the same bits. */
+#if ZNI_DISPATCH
+#define ZNI_WIDE(name, parameters, arguments)                                                       \
+    ZNI_VECTORISE static void name##_base parameters { name##_body arguments; }                     \
+    __attribute__((target("avx2"))) ZNI_VECTORISE static void name##_avx2 parameters { name##_body arguments; } \
+    static void name parameters {                                                                   \
+        if (__builtin_cpu_supports("avx2")) name##_avx2 arguments;                                  \
+        else name##_base arguments;                                                                 \
+    }
+#else
+#define ZNI_WIDE(name, parameters, arguments) \
+    ZNI_VECTORISE static void name parameters { name##_body arguments; }
+#endif
+
 /* ---- passes over planes: what training does between convolutions ----
    Memory bounds them: each reads every value once, and what the next reader can compute from what it reads anyway is not
    written at all. A map is a batch norm of one channel, with the ReLU after it or not. */
@@ -2145,7 +2160,7 @@ typedef struct zni_map {
 
 #define ZNI_MAPPED(m, x) (((x) - (m)->mean) * (m)->scale + (m)->shift)
 
-ZNI_VECTORISE static void zni_map_run(const zni_map *m, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
+ZNI_INLINE void zni_map_run_body(const zni_map *m, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
     zni_map map = *m;
     size_t i;
     if (map.relu)
@@ -2156,8 +2171,9 @@ ZNI_VECTORISE static void zni_map_run(const zni_map *m, const zn_real *ZNI_RESTR
     else
         for (i = 0; i < count; ++i) to[i] = ZNI_MAPPED(&map, x[i]);
 }
+ZNI_WIDE(zni_map_run, (const zni_map *m, const zn_real *x, size_t count, zn_real *to), (m, x, count, to))
 /* to = a(x) + b(y), or the ReLU of it. */
-ZNI_VECTORISE static void zni_map_add(const zni_map *a, const zn_real *ZNI_RESTRICT x, const zni_map *b, const zn_real *ZNI_RESTRICT y, size_t count, int relu,
+ZNI_INLINE void zni_map_add_body(const zni_map *a, const zn_real *ZNI_RESTRICT x, const zni_map *b, const zn_real *ZNI_RESTRICT y, size_t count, int relu,
                                       zn_real *ZNI_RESTRICT to) {
     zni_map m = *a, n = *b;
     zn_real floor_a = m.relu ? 0 : -(zn_real)INFINITY, floor_b = n.relu ? 0 : -(zn_real)INFINITY, floor_sum = relu ? 0 : -(zn_real)INFINITY;
@@ -2170,8 +2186,9 @@ ZNI_VECTORISE static void zni_map_add(const zni_map *a, const zn_real *ZNI_RESTR
         to[i] = sum < floor_sum ? floor_sum : sum;
     }
 }
-/* Sums run over chunks in sixteen reals side by side, and over the chunks in double. */
-#define ZNI_SIDE 16
+ZNI_WIDE(zni_map_add, (const zni_map *a, const zn_real *x, const zni_map *b, const zn_real *y, size_t count, int relu, zn_real *to), (a, x, b, y, count, relu, to))
+/* Sums run over chunks in 32 reals side by side, and over the chunks in double. */
+#define ZNI_SIDE 32
 #define ZNI_CHUNK 2048
 ZNI_INLINE double zni_side_sum(const zn_real sum[ZNI_SIDE]) {
     double total = 0.0;
@@ -2180,7 +2197,7 @@ ZNI_INLINE double zni_side_sum(const zn_real sum[ZNI_SIDE]) {
     return total;
 }
 /* out[0] += sum of x - about, out[1] += sum of its squares. */
-ZNI_VECTORISE static void zni_power_sums(const zn_real *x, size_t count, zn_real about, double out[2]) {
+ZNI_INLINE void zni_power_sums_body(const zn_real *x, size_t count, zn_real about, double out[2]) {
     while (count > 0) {
         zn_real sum[ZNI_SIDE] = {0}, squares[ZNI_SIDE] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
@@ -2202,9 +2219,10 @@ ZNI_VECTORISE static void zni_power_sums(const zn_real *x, size_t count, zn_real
         count -= now;
     }
 }
+ZNI_WIDE(zni_power_sums, (const zn_real *x, size_t count, zn_real about, double out[2]), (x, count, about, out))
 /* What a batch norm's backward sums: out[0] += sum of g, out[1] += sum of g * (x - mean), g = dy where the map's ReLU let x
    through. */
-ZNI_VECTORISE static void zni_map_sums(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]) {
+ZNI_INLINE void zni_map_sums_body(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]) {
     zni_map map = *m;
     zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
     while (count > 0) {
@@ -2231,8 +2249,9 @@ ZNI_VECTORISE static void zni_map_sums(const zni_map *m, const zn_real *dy, cons
         count -= now;
     }
 }
+ZNI_WIDE(zni_map_sums, (const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]), (m, dy, x, count, out))
 /* to (+)= a * g + b * (x - mean) + d, g as above. dy NULL: it is `to` itself. */
-ZNI_INLINE void zni_map_grad_body(const zni_map map, const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real d,
+ZNI_INLINE void zni_map_grad_of(const zni_map map, const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real d,
                                   zn_real *ZNI_RESTRICT to, const int in_place, const int add) {
     zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
     size_t i;
@@ -2242,17 +2261,19 @@ ZNI_INLINE void zni_map_grad_body(const zni_map map, const zn_real *ZNI_RESTRICT
         to[i] = (add ? to[i] : 0) + (a * g + (b * e + d));
     }
 }
-ZNI_VECTORISE static void zni_map_grad(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add) {
-    if (dy == NULL) zni_map_grad_body(*m, x, x, count, a, b, d, to, 1, 0);
-    else if (add) zni_map_grad_body(*m, dy, x, count, a, b, d, to, 0, 1);
-    else zni_map_grad_body(*m, dy, x, count, a, b, d, to, 0, 0);
+ZNI_INLINE void zni_map_grad_body(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add) {
+    if (dy == NULL) zni_map_grad_of(*m, x, x, count, a, b, d, to, 1, 0);
+    else if (add) zni_map_grad_of(*m, dy, x, count, a, b, d, to, 0, 1);
+    else zni_map_grad_of(*m, dy, x, count, a, b, d, to, 0, 0);
 }
-ZNI_VECTORISE static void zni_relu_run(const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
+ZNI_WIDE(zni_map_grad, (const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add), (m, dy, x, count, a, b, d, to, add))
+ZNI_INLINE void zni_relu_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
     size_t i;
     for (i = 0; i < count; ++i) to[i] = x[i] < 0 ? 0 : x[i];
 }
+ZNI_WIDE(zni_relu_run, (const zn_real *x, size_t count, zn_real *to), (x, count, to))
 /* to (+)= dy where y > 0. dy NULL: it is `to` itself. */
-ZNI_VECTORISE static void zni_relu_grad(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT y, size_t count, zn_real *ZNI_RESTRICT to, int add) {
+ZNI_INLINE void zni_relu_grad_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT y, size_t count, zn_real *ZNI_RESTRICT to, int add) {
     size_t i;
     if (dy == NULL)
         for (i = 0; i < count; ++i) {
@@ -2265,10 +2286,12 @@ ZNI_VECTORISE static void zni_relu_grad(const zn_real *ZNI_RESTRICT dy, const zn
             to[i] = (add ? to[i] : 0) + (y[i] > 0 ? g : 0);
         }
 }
-ZNI_VECTORISE static void zni_accumulate(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count) {
+ZNI_WIDE(zni_relu_grad, (const zn_real *dy, const zn_real *y, size_t count, zn_real *to, int add), (dy, y, count, to, add))
+ZNI_INLINE void zni_accumulate_body(zn_real *ZNI_RESTRICT to, const zn_real *ZNI_RESTRICT from, size_t count) {
     size_t i;
     for (i = 0; i < count; ++i) to[i] += from[i];
 }
+ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, from, count))
 
 /* ---- attention's gates: eight values side by side ---- */
 #define ZNI_LANES 8
@@ -2315,7 +2338,7 @@ ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real r
     return rest;
 }
 /* to = x * sigmoid(slope * x + offset) */
-ZNI_VECTORISE static void zni_gate_run(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
+ZNI_INLINE void zni_gate_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
     zn_real gate[ZNI_LANES], rest[ZNI_LANES];
     size_t i;
     int l;
@@ -2327,8 +2350,9 @@ ZNI_VECTORISE static void zni_gate_run(const zn_real *ZNI_RESTRICT x, size_t cou
     zni_gate_lanes(zni_gate_rest(x + i, count - i, rest), slope, offset, gate);
     for (l = 0; i < count; ++i, ++l) to[i] = x[i] * gate[l];
 }
+ZNI_WIDE(zni_gate_run, (const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real *to), (x, count, slope, offset, to))
 /* du, the gradient of u, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
-ZNI_VECTORISE static void zni_gate_sums(const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
+ZNI_INLINE void zni_gate_sums_body(const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
     zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES];
     while (count > 0) {
         zn_real sum[ZNI_LANES] = {0}, dot[ZNI_LANES] = {0};
@@ -2356,8 +2380,9 @@ ZNI_VECTORISE static void zni_gate_sums(const zn_real *dy, const zn_real *x, siz
         count -= now;
     }
 }
+ZNI_WIDE(zni_gate_sums, (const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]), (dy, x, count, slope, offset, mean, out))
 /* to (+)= dy * gate + slope * (du - p - q * (x - mean)) */
-ZNI_VECTORISE static void zni_gate_grad(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p,
+ZNI_INLINE void zni_gate_grad_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p,
                                         zn_real q, zn_real *ZNI_RESTRICT to, int add) {
     zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES], d[ZNI_LANES];
     size_t i;
@@ -2377,14 +2402,16 @@ ZNI_VECTORISE static void zni_gate_grad(const zn_real *ZNI_RESTRICT dy, const zn
             for (l = 0; l < ZNI_LANES; ++l) to[i + (size_t)l] = d[l];
     }
 }
+ZNI_WIDE(zni_gate_grad, (const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p, zn_real q, zn_real *to, int add), (dy, x, count, slope, offset, mean, p, q, to, add))
 /* to (+)= a * x + b */
-ZNI_VECTORISE static void zni_affine(const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real *ZNI_RESTRICT to, int add) {
+ZNI_INLINE void zni_affine_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real *ZNI_RESTRICT to, int add) {
     size_t i;
     if (add)
         for (i = 0; i < count; ++i) to[i] += a * x[i] + b;
     else
         for (i = 0; i < count; ++i) to[i] = a * x[i] + b;
 }
+ZNI_WIDE(zni_affine, (const zn_real *x, size_t count, zn_real a, zn_real b, zn_real *to, int add), (x, count, a, b, to, add))
 
 /* ---- grids over maps: what a convolution reads, flattened ---- */
 typedef struct zni_window {
@@ -2415,7 +2442,7 @@ ZNI_INLINE int zni_window_halo(const zni_window *w) { return (w->kh - 1) / w->sy
 
 /* Positions q .. q + len - 1 of one plane of a band: phase (i, j) of a channel. `from` is its plane in sample 0, read through
    `map` unless that is NULL. */
-ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, const zn_real *from, size_t sample, const zni_map *map, ptrdiff_t q, int len,
+ZNI_INLINE void zni_band_plane_body(const zni_window *w, int i, int j, const zn_real *from, size_t sample, const zni_map *map, ptrdiff_t q, int len,
                                          zn_real *ZNI_RESTRICT to) {
     int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), x, first = 0, last;
     ptrdiff_t n = q / w->wp / w->hp;
@@ -2456,6 +2483,7 @@ ZNI_VECTORISE static void zni_band_plane(const zni_window *w, int i, int j, cons
         }
     }
 }
+ZNI_WIDE(zni_band_plane, (const zni_window *w, int i, int j, const zn_real *from, size_t sample, const zni_map *map, ptrdiff_t q, int len, zn_real *to), (w, i, j, from, sample, map, q, len, to))
 /* The planes of `channels` channels, `pitch` apart. */
 static void zni_band(const zni_window *w, int channels, const zn_real *from, size_t sample, size_t channel, const zni_map *maps, ptrdiff_t q, int len, zn_real *to,
                      size_t pitch) {
@@ -2669,7 +2697,7 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
     return count;
 }
 /* Rows first .. first + rows - 1 of a tile's results go where they belong. */
-ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add) {
+ZNI_INLINE void zni_pass_scatter_body(const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add) {
     int r, i, j;
     for (i = 0; i < rows; ++i)
         for (r = 0; r < count; ++r) {
@@ -2685,6 +2713,7 @@ ZNI_VECTORISE static void zni_pass_scatter(const zni_pass *p, const zni_run *run
                 for (j = 0; j < runs[r].count; ++j) to[j * step] = line[j] + (add ? to[j * step] : 0);
         }
 }
+ZNI_WIDE(zni_pass_scatter, (const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add), (p, runs, count, from, columns, first, rows, dst, add))
 
 #define ZNI_PANELS_AT_ONCE 8
 /* One block of one group: its band is filled, then column after column of tiles computed. scratch holds the band and a
