@@ -794,7 +794,7 @@ typedef enum zn_encoding {
 typedef struct zn_pack zn_pack; /* opaque */
 
 typedef struct zn_pack_info {   /* one image of a pack; the pointers live as long as the pack */
-    const unsigned char *bytes; /* size bytes in the given encoding */
+    const unsigned char *bytes; /* size bytes in the given encoding; NULL in a pack that stays on disk */
     size_t size;
     zn_encoding encoding;
     zn_split split;
@@ -811,24 +811,25 @@ typedef struct zn_pack_info {   /* one image of a pack; the pointers live as lon
 typedef int (*zn_decode_fn)(const zn_pack_info *image, unsigned char *rgb, void *user);
 
 /* Opens a pack and checks the whole index (not the images' bytes: zn_pack_verify). Packs of at most 64 MB are read into
-   memory; larger ones are mapped, so only what is used takes memory. ZN_ERROR_FILE, ZN_ERROR_FORMAT with the place. */
+   memory; of larger ones only the index, and zn_pack_rgb reads what it is asked for (where strict C hides pread, that is
+   without _POSIX_C_SOURCE 200809L, memory holds them too). ZN_ERROR_FILE, ZN_ERROR_FORMAT with the place. */
 ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack);
 ZN_API void zn_pack_close(zn_pack *pack);
 ZN_API int zn_pack_classes(const zn_pack *pack);
 ZN_API const char *zn_pack_class_name(const zn_pack *pack, int label); /* NULL when there is no such class */
 ZN_API size_t zn_pack_count(const zn_pack *pack, zn_split split);      /* images of a split */
 ZN_API size_t zn_pack_class_count(const zn_pack *pack, zn_split split, int label);
-/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT when there is none. The bytes of a mapped pack
-   may only be touched while nobody truncates its file: see zn_pack_check. */
+/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT when there is none. */
 ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info);
 /* Sets what decodes ZN_ENCODING_FILE (NULL: nothing does). The context's thread, before others read. */
 ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user);
 /* Pixels of an image: info.width * info.height * 3 bytes to rgb, after a look at the file and the image's checksum. A
    changed or truncated pack is ZN_ERROR_FILE, damaged bytes or a failing decoder ZN_ERROR_FORMAT, no decoder
-   ZN_ERROR_UNSUPPORTED. Leaves no text in the context, since any thread may call it: zn_pack_check has the words. */
+   ZN_ERROR_UNSUPPORTED, no memory for an image file from disk (by ZN_MALLOC) ZN_ERROR_MEMORY. Leaves no text in the
+   context, since any thread may call it: zn_pack_check has the words. */
 ZN_API zn_result zn_pack_rgb(const zn_pack *pack, zn_split split, size_t index, unsigned char *rgb);
-/* Whether the file is still the one that was opened, by size and time of change. A mapped file that somebody shortens
-   kills a process that reads past its end, so the trainer asks before each epoch (and zn_pack_rgb before each image).
+/* Whether the file is still the one that was opened, by size and time of change: the trainer asks before each epoch,
+   zn_pack_rgb before each image. A pack in memory cannot change.
    A pack that was replaced by renaming is no problem: the old one stays until it is closed. The context's thread. */
 ZN_API zn_result zn_pack_check(const zn_pack *pack);
 /* Compares every image's bytes with its checksum. The context's thread. ZN_ERROR_FORMAT names the first bad image. */
@@ -1238,6 +1239,12 @@ ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, 
 #include <unistd.h>
 #else
 #define ZNI_POSIX 0
+#endif
+/* Strict C hides pread unless _POSIX_C_SOURCE asks for it. */
+#if ZNI_POSIX && ((defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 200809L) || (!defined(_POSIX_C_SOURCE) && !defined(__STRICT_ANSI__)))
+#define ZNI_PREAD 1
+#else
+#define ZNI_PREAD 0
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -1682,10 +1689,6 @@ typedef struct zni_mapping {
     const unsigned char *bytes;
     size_t size;
     int mapped;
-#if ZNI_POSIX
-    int fd;           /* of a mapped file: lets zni_mapping_changed ask about this very file, whatever its name is now */
-    time_t modified;
-#endif
 } zni_mapping;
 
 static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) ZNI_UNUSED;
@@ -1693,10 +1696,7 @@ static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) {
     union { const unsigned char *in; void *out; } memory;
     memory.in = m->bytes;
 #if ZNI_POSIX
-    if (m->mapped) {
-        munmap(memory.out, m->size);
-        close(m->fd);
-    }
+    if (m->mapped) munmap(memory.out, m->size);
 #endif
     if (!m->mapped) zni_free(ctx, memory.out);
     memset(m, 0, sizeof *m);
@@ -1716,29 +1716,83 @@ static zn_result zni_mapping_open(zn_ctx *ctx, const char *path, zni_mapping *m)
                 m->bytes = (const unsigned char *)memory;
                 m->size = (size_t)info.st_size;
                 m->mapped = 1;
-                m->fd = fd;
-                m->modified = info.st_mtime;
-                return ZN_OK;
             }
         }
         close(fd);
+        if (m->mapped) return ZN_OK;
     }
 #endif
     if (zni_file_read(ctx, path, SIZE_MAX / 4, &bytes, &m->size) != ZN_OK) return ctx->code;
     m->bytes = bytes;
     return ZN_OK;
 }
-/* Whether a mapped file got another size or time of change since it was opened; a copy in memory never changes. */
-static int zni_mapping_changed(const zni_mapping *m) ZNI_UNUSED;
-static int zni_mapping_changed(const zni_mapping *m) {
-#if ZNI_POSIX
-    struct stat info;
-    if (!m->mapped) return 0;
-    return fstat(m->fd, &info) != 0 || (uintmax_t)info.st_size != m->size || info.st_mtime != m->modified;
-#else
-    (void)m;
-    return 0;
+
+/* A file that stays on disk and is read in parts, from any thread. It is held in memory when it has at most `limit` bytes
+   or the system cannot read at a place. Not a mapping: whoever reads one is killed when somebody shortens its file. */
+typedef struct zni_disk {
+    unsigned char *bytes; /* the whole file, or NULL */
+    size_t size;
+#if ZNI_PREAD
+    int fd; /* of a file on disk: this very file, whatever its name is now */
+    time_t modified;
 #endif
+} zni_disk;
+
+static void zni_disk_close(zn_ctx *ctx, zni_disk *d) ZNI_UNUSED;
+static void zni_disk_close(zn_ctx *ctx, zni_disk *d) {
+#if ZNI_PREAD
+    if (d->bytes == NULL && d->size > 0) close(d->fd);
+#endif
+    zni_free(ctx, d->bytes);
+    memset(d, 0, sizeof *d);
+}
+static zn_result zni_disk_open(zn_ctx *ctx, const char *path, size_t limit, zni_disk *d) ZNI_UNUSED;
+static zn_result zni_disk_open(zn_ctx *ctx, const char *path, size_t limit, zni_disk *d) {
+    memset(d, 0, sizeof *d);
+#if ZNI_PREAD
+    {
+        struct stat info;
+        d->fd = open(path, O_RDONLY);
+        if (d->fd < 0) return zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot open: %s", path, strerror(errno));
+        if (fstat(d->fd, &info) == 0 && S_ISREG(info.st_mode) && (uintmax_t)info.st_size > limit && (uintmax_t)info.st_size <= SIZE_MAX) {
+            d->size = (size_t)info.st_size;
+            d->modified = info.st_mtime;
+            return ZN_OK;
+        }
+        close(d->fd);
+    }
+#else
+    (void)limit;
+#endif
+    return zni_file_read(ctx, path, SIZE_MAX / 4, &d->bytes, &d->size);
+}
+/* size bytes from `offset` to `to`; 0 when they cannot be had. */
+static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to) ZNI_UNUSED;
+static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to) {
+    if (offset > d->size || size > d->size - offset) return 0;
+    if (d->bytes != NULL) memcpy(to, d->bytes + offset, size);
+#if ZNI_PREAD
+    for (; d->bytes == NULL && size > 0;) {
+        ssize_t got = pread(d->fd, to, size, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return 0;
+        to = (unsigned char *)to + got;
+        offset += (size_t)got;
+        size -= (size_t)got;
+    }
+#endif
+    return 1;
+}
+/* Whether a file on disk got another size or time of change since it was opened; a copy in memory never changes. */
+static int zni_disk_changed(const zni_disk *d) ZNI_UNUSED;
+static int zni_disk_changed(const zni_disk *d) {
+#if ZNI_PREAD
+    struct stat info;
+    if (d->bytes == NULL && d->size > 0) return fstat(d->fd, &info) != 0 || (uintmax_t)info.st_size != d->size || info.st_mtime != d->modified;
+#else
+    (void)d;
+#endif
+    return 0;
 }
 
 /* ==================================================================================================================
@@ -8428,7 +8482,7 @@ ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t 
 #define ZNI_PACK_HEADER 64
 #define ZNI_PACK_RECORD 56
 #define ZNI_PACK_VERSION 1
-#define ZNI_PACK_COPY_LIMIT ((size_t)64 << 20) /* up to here a copy in memory is cheaper than the risk of a mapping */
+#define ZNI_PACK_COPY_LIMIT ((size_t)64 << 20) /* up to here a copy in memory is cheaper than going to the disk again */
 #define ZNI_PACK_MAX_SIDE 65535
 static const char zni_pack_magic[9] = "ZENPACK1";
 
@@ -8443,7 +8497,7 @@ typedef struct zni_pack_record {
 struct zn_pack {
     zn_ctx *ctx;
     char *path;
-    zni_mapping file;
+    zni_disk file;
     zni_pack_record *records;
     size_t images;
     uint32_t *order;    /* record numbers: first those of train, then those of test */
@@ -8536,10 +8590,14 @@ static const char *zni_pack_names_fault(const char *const *names, int count) {
 static zn_result zni_pack_bad(const zn_pack *p, const char *what) {
     return zni_fail(p->ctx, ZN_ERROR_FORMAT, "%s: not a whole pack: %s", p->path, what);
 }
-/* Checks the header; *out_index, *out_size say where the index is. */
-static zn_result zni_pack_read_header(zn_pack *p, size_t *out_index, size_t *out_size) {
-    const unsigned char *b = p->file.bytes;
+static zn_result zni_pack_unread(const zn_pack *p) {
+    return zni_fail(p->ctx, ZN_ERROR_FILE, "%s: cannot read: %s", p->path, zni_disk_changed(&p->file) ? "it changes while it is read" : strerror(errno));
+}
+/* Checks the header; *out_bytes, the index, is the caller's to free. */
+static zn_result zni_pack_read_header(zn_pack *p, unsigned char **out_bytes, size_t *out_index, size_t *out_size) {
+    unsigned char b[ZNI_PACK_HEADER] = {0};
     uint64_t images, index, size;
+    if (!zni_disk_read(&p->file, 0, p->file.size < sizeof b ? p->file.size : sizeof b, b)) return zni_pack_unread(p);
     if (p->file.size < 8 || memcmp(b, zni_pack_magic, 8) != 0) return zni_pack_bad(p, "it does not begin with ZENPACK1");
     if (p->file.size < ZNI_PACK_HEADER) return zni_pack_bad(p, "it ends within the first 64 bytes");
     if (zni_get_le(b + 8, 4) != ZNI_PACK_VERSION)
@@ -8550,7 +8608,10 @@ static zn_result zni_pack_read_header(zn_pack *p, size_t *out_index, size_t *out
     index = zni_get_le(b + 24, 8);
     size = zni_get_le(b + 32, 8);
     if (index < ZNI_PACK_HEADER || index > p->file.size || size != p->file.size - index) return zni_pack_bad(p, "it is cut off, or something follows it");
-    if (zn_fnv1a64(b + index, (size_t)size, ZN_FNV_START) != zni_get_le(b + 40, 8)) return zni_pack_bad(p, "the index is damaged");
+    *out_bytes = ZNI_NEW(p->ctx, unsigned char, size);
+    if (*out_bytes == NULL) return ZN_ERROR_MEMORY;
+    if (!zni_disk_read(&p->file, (size_t)index, (size_t)size, *out_bytes)) return zni_pack_unread(p);
+    if (zn_fnv1a64(*out_bytes, (size_t)size, ZN_FNV_START) != zni_get_le(b + 40, 8)) return zni_pack_bad(p, "the index is damaged");
     p->classes = (int)zni_get_le(b + 12, 4);
     if (p->classes < 1 || p->classes > ZN_MAX_CLASSES) return zni_pack_bad(p, "the number of classes is impossible");
     if (images < 1 || images > size / ZNI_PACK_RECORD || images > UINT32_MAX) return zni_pack_bad(p, "the number of images is impossible");
@@ -8596,8 +8657,7 @@ static zn_result zni_pack_read_records(zn_pack *p, const unsigned char *bytes, s
     for (k = 0; k < p->classes; ++k) hash = zn_fnv1a64(p->class_names[k], strlen(p->class_names[k]) + 1, hash);
     return hash == p->hash ? ZN_OK : zni_pack_bad(p, "the hash of the data is wrong");
 }
-static zn_result zni_pack_read_index(zn_pack *p, size_t index, size_t size) {
-    const unsigned char *b = p->file.bytes + index;
+static zn_result zni_pack_read_index(zn_pack *p, const unsigned char *b, size_t index, size_t size) {
     size_t records = p->images * ZNI_PACK_RECORD, names, texts, i, next[2];
     size_t class_text = size < 4 ? SIZE_MAX : (size_t)zni_get_le(b, 4);
     if (size < 4 || class_text < 1 || class_text > size - 4 || records >= size - 4 - class_text) return zni_pack_bad(p, "the index is too short");
@@ -8624,7 +8684,7 @@ ZN_API void zn_pack_close(zn_pack *pack) {
     zn_ctx *ctx;
     if (pack == NULL) return;
     ctx = pack->ctx;
-    zni_mapping_close(ctx, &pack->file);
+    zni_disk_close(ctx, &pack->file);
     zni_free(ctx, pack->records);
     zni_free(ctx, pack->order);
     zni_free(ctx, pack->class_counts);
@@ -8634,18 +8694,14 @@ ZN_API void zn_pack_close(zn_pack *pack) {
     zni_free(ctx, pack);
 }
 static zn_result zni_pack_load(zn_pack *p, const char *path) {
+    unsigned char *bytes = NULL;
     size_t index = 0, size = 0;
     p->path = zni_copy_text(p->ctx, path);
     if (p->path == NULL) return ZN_ERROR_MEMORY;
-    if (zni_mapping_open(p->ctx, path, &p->file) != ZN_OK) return p->ctx->code;
-    if (p->file.mapped && p->file.size <= ZNI_PACK_COPY_LIMIT) {
-        unsigned char *bytes = NULL;
-        zni_mapping_close(p->ctx, &p->file);
-        if (zni_file_read(p->ctx, path, ZNI_PACK_COPY_LIMIT, &bytes, &p->file.size) != ZN_OK) return p->ctx->code;
-        p->file.bytes = bytes;
-    }
-    if (zni_pack_read_header(p, &index, &size) != ZN_OK) return p->ctx->code;
-    return zni_pack_read_index(p, index, size);
+    if (zni_disk_open(p->ctx, path, ZNI_PACK_COPY_LIMIT, &p->file) != ZN_OK) return p->ctx->code;
+    if (zni_pack_read_header(p, &bytes, &index, &size) == ZN_OK) zni_pack_read_index(p, bytes, index, size);
+    zni_free(p->ctx, bytes);
+    return p->ctx->code;
 }
 ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
     zn_pack *p;
@@ -8679,7 +8735,7 @@ ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user) 
     pack->decode_user = user;
 }
 static void zni_pack_info_from(const zn_pack *pack, const zni_pack_record *r, zn_pack_info *info) {
-    info->bytes = pack->file.bytes + (size_t)r->offset;
+    info->bytes = pack->file.bytes != NULL ? pack->file.bytes + (size_t)r->offset : NULL;
     info->size = (size_t)r->size;
     info->encoding = r->encoding == ZN_ENCODING_RGB ? ZN_ENCODING_RGB : ZN_ENCODING_FILE;
     info->split = r->split == ZN_SPLIT_TRAIN ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST;
@@ -8693,40 +8749,65 @@ static void zni_pack_info_from(const zn_pack *pack, const zni_pack_record *r, zn
     info->source = pack->sources + r->name;
     info->checksum = r->checksum;
 }
+static const zni_pack_record *zni_pack_find(const zn_pack *pack, zn_split split, size_t index) { /* NULL: no such image */
+    if (index >= zn_pack_count(pack, split)) return NULL;
+    return &pack->records[pack->order[split == ZN_SPLIT_TEST ? pack->counts[0] + index : index]];
+}
 ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info) {
-    if (out_info == NULL || index >= zn_pack_count(pack, split)) return ZN_ERROR_ARGUMENT;
-    if (split == ZN_SPLIT_TEST) index += pack->counts[0];
-    zni_pack_info_from(pack, &pack->records[pack->order[index]], out_info);
+    const zni_pack_record *r = zni_pack_find(pack, split, index);
+    if (out_info == NULL || r == NULL) return ZN_ERROR_ARGUMENT;
+    zni_pack_info_from(pack, r, out_info);
     return ZN_OK;
 }
+/* Reads the bytes of a record to `room`, where the pack is not in memory, and compares their checksum. */
+static zn_result zni_pack_bytes(const zn_pack *pack, const zni_pack_record *r, unsigned char *room, zn_pack_info *info) {
+    zni_pack_info_from(pack, r, info);
+    if (info->bytes == NULL) {
+        if (room == NULL) return ZN_ERROR_MEMORY;
+        if (zni_disk_changed(&pack->file) || !zni_disk_read(&pack->file, (size_t)r->offset, info->size, room)) return ZN_ERROR_FILE;
+        info->bytes = room;
+    }
+    return zn_fnv1a64(info->bytes, info->size, ZN_FNV_START) == r->checksum ? ZN_OK : ZN_ERROR_FORMAT;
+}
 ZN_API zn_result zn_pack_rgb(const zn_pack *pack, zn_split split, size_t index, unsigned char *rgb) {
+    const zni_pack_record *r = zni_pack_find(pack, split, index);
     zn_pack_info info;
-    if (rgb == NULL || zn_pack_image(pack, split, index, &info) != ZN_OK) return ZN_ERROR_ARGUMENT;
-    if (zni_mapping_changed(&pack->file)) return ZN_ERROR_FILE;
-    if (zn_fnv1a64(info.bytes, info.size, ZN_FNV_START) != info.checksum) return ZN_ERROR_FORMAT;
-    if (info.encoding == ZN_ENCODING_RGB) {
-        memcpy(rgb, info.bytes, info.size);
-        return ZN_OK;
+    zn_result result;
+    unsigned char *room = NULL;
+    if (rgb == NULL || r == NULL) return ZN_ERROR_ARGUMENT;
+    if (r->encoding == ZN_ENCODING_RGB) {
+        result = zni_pack_bytes(pack, r, rgb, &info);
+        if (result == ZN_OK && info.bytes != rgb) memcpy(rgb, info.bytes, info.size);
+        return result;
     }
     if (pack->decode == NULL) return ZN_ERROR_UNSUPPORTED;
-    return pack->decode(&info, rgb, pack->decode_user) == 0 ? ZN_OK : ZN_ERROR_FORMAT;
+    if (pack->file.bytes == NULL) room = (unsigned char *)ZN_MALLOC((size_t)r->size);
+    result = zni_pack_bytes(pack, r, room, &info);
+    if (result == ZN_OK && pack->decode(&info, rgb, pack->decode_user) != 0) result = ZN_ERROR_FORMAT;
+    if (room != NULL) ZN_FREE(room);
+    return result;
 }
 ZN_API zn_result zn_pack_check(const zn_pack *pack) {
     if (pack == NULL) return ZN_ERROR_ARGUMENT;
-    if (!zni_mapping_changed(&pack->file)) return ZN_OK;
+    if (!zni_disk_changed(&pack->file)) return ZN_OK;
     return zni_fail(pack->ctx, ZN_ERROR_FILE, "%s: the pack was changed or truncated while it was in use; open it again", pack->path);
 }
 ZN_API zn_result zn_pack_verify(const zn_pack *pack) {
-    size_t i;
+    size_t i, most = 0;
+    unsigned char *room = NULL;
+    zn_pack_info info;
+    zn_result result = ZN_OK;
     if (pack == NULL) return ZN_ERROR_ARGUMENT;
-    for (i = 0; i < pack->images; ++i) {
-        zn_pack_info info;
-        if (zn_pack_check(pack) != ZN_OK) return ZN_ERROR_FILE;
-        zni_pack_info_from(pack, &pack->records[i], &info);
-        if (zn_fnv1a64(info.bytes, info.size, ZN_FNV_START) != info.checksum)
-            return zni_fail(pack->ctx, ZN_ERROR_FORMAT, "%s: image %lu (%s) is damaged: its checksum is wrong", pack->path, (unsigned long)i, info.source);
+    for (i = 0; i < pack->images && pack->file.bytes == NULL; ++i)
+        if (pack->records[i].size > most) most = (size_t)pack->records[i].size;
+    if (most > 0 && (room = ZNI_NEW(pack->ctx, unsigned char, most)) == NULL) return pack->ctx->code;
+    for (i = 0; i < pack->images && result == ZN_OK; ++i) {
+        result = zni_pack_bytes(pack, &pack->records[i], room, &info);
+        if (result == ZN_ERROR_FORMAT) zni_fail(pack->ctx, result, "%s: image %lu (%s) is damaged: its checksum is wrong", pack->path, (unsigned long)i, info.source);
+        else if (result == ZN_ERROR_FILE && zn_pack_check(pack) == ZN_OK) result = zni_pack_unread(pack);
     }
-    return ZN_OK;
+    zni_free(pack->ctx, room);
+    return result;
 }
 
 struct zn_pack_writer {

@@ -78,10 +78,9 @@ static const char *check_pack_image(check *c, size_t i, zn_pack_info *info) { /*
     if (rgb == NULL) return "out of memory";
     result = zn_pack_rgb(c->pack, split, at, rgb);
     free(rgb);
-    if (result == ZN_OK) return NULL;
-    return zn_fnv1a64(info->bytes, info->size, ZN_FNV_START) != info->checksum ? "damaged: its checksum is wrong" : "cannot be decoded";
+    return result == ZN_OK ? NULL : result == ZN_ERROR_FILE ? "cannot be read" : "damaged, or cannot be decoded";
 }
-static int check_pack_images(check *c, int threads) {
+static int check_pack_images(check *c, zn_ctx *ctx, int threads) {
     tool_progress progress;
     long i, done = 0, total = (long)c->set.count;
     int bad = 0;
@@ -112,7 +111,7 @@ static int check_pack_images(check *c, int threads) {
         }
     }
     tool_progress_end(&progress, (double)done, NULL);
-    return bad;
+    return bad ? check_failed("out of memory") : zn_pack_check(c->pack) != ZN_OK ? check_failed(zn_error_text(ctx)) : TOOL_DONE;
 }
 /* The pack's classes and names as a lay_set, so that all that follows is one. */
 static int check_pack_open(check *c, zn_ctx *ctx) {
@@ -321,7 +320,8 @@ static int check_run(check *c, const lay_opts *o, const zim_opts *decoding, int 
     if (status == TOOL_DONE) {
         c->images = (check_image *)malloc((c->set.count + 1) * sizeof *c->images);
         if (c->images == NULL) status = check_failed("out of memory");
-        else if ((packed ? check_pack_images(c, threads) : images_run(&c->set, decoding, "checking", threads, check_one, c)) != 0) status = check_failed("out of memory");
+        else if (packed) status = check_pack_images(c, ctx, threads);
+        else if (images_run(&c->set, decoding, "checking", threads, check_one, c) != 0) status = check_failed("out of memory");
     }
     if (status == TOOL_DONE) status = check_report(c, json);
     zn_pack_close(c->pack);
