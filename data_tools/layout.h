@@ -1078,8 +1078,9 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
 /* Looks in the folder, then into single folders within (a set that was unpacked into a folder of its own). */
 static int lay_recognise(lay_set *s, lay_list *lists) {
     char below[LAY_PATH] = "", next[LAY_PATH];
-    int depth, status = 0;
+    int depth, status = 0, alone = 0, split;
     size_t images = 0, folders = 0, first_images = 0, first_folders = 0;
+    lay_splits splits;
     for (depth = 0; depth < 4 && status == 0; ++depth) {
         lay_list names;
         size_t i;
@@ -1098,9 +1099,11 @@ static int lay_recognise(lay_set *s, lay_list *lists) {
         lay_list_free(&names);
     }
     if (status != 0) return status < 0 ? -1 : 0;
-    return lay_fail(s, "%s: no data set is recognised here%s%s: %lu folders and %lu images, no list of labels%s", s->root, strcmp(s->opts.layout, "auto") == 0 ? "" : " with --layout ",
+    if (lay_find_splits(s, "", &splits) != 0) return -1;
+    for (split = 0; split < 2; ++split) alone |= splits.path[split][0] != '\0' && lay_count_folders(s, splits.path[split], &images) == 1;
+    return lay_fail(s, "%s: no data set is recognised here%s%s: %lu folders and %lu images, no list of labels: %s", s->root, strcmp(s->opts.layout, "auto") == 0 ? "" : " with --layout ",
                     strcmp(s->opts.layout, "auto") == 0 ? "" : s->opts.layout, (unsigned long)first_folders, (unsigned long)first_images,
-                    first_folders == 1 ? " (one class folder alone teaches nothing)" : "");
+                    first_folders == 1 || alone ? "one class alone teaches nothing" : "a folder for each class is wanted, or name a list file with lines of PATH LABEL");
 }
 
 /* ---- naming classes ---- */
@@ -1231,6 +1234,18 @@ static int lay_name_as_they_are(lay_set *s, int canonical) {
         if (lay_named(s, i, canonical ? lay_expressions[lay_expression(s->keys.items[i])] : s->keys.items[i]) != 0) return -1;
     return 0;
 }
+/* A list whose labels are numbers but for a few is a list with mistakes. */
+static int lay_check_numbers(lay_set *s) {
+    size_t i, odd = 0, numbers = 0;
+    long number;
+    for (i = 0; i < s->keys.count; ++i)
+        if (lay_number(s->keys.items[i], &number)) ++numbers;
+        else odd = i;
+    if (s->kind == LAY_FOLDERS || numbers == 0 || numbers == s->keys.count) return 0;
+    for (i = 0; i + 1 < s->count && s->samples[i].label != (int)odd; ++i) {}
+    return lay_fail(s, "%s: its label '%s' is no number from -1e9 to 1e9, as others here are: correct the list, or say with --labels KEY=NAME,... what each label means",
+                    s->samples[i].path, s->keys.items[odd]);
+}
 static int lay_all_expressions(const lay_set *s) {
     size_t i;
     for (i = 0; i < s->keys.count; ++i)
@@ -1272,6 +1287,7 @@ static int lay_name_classes(lay_set *s) {
     if (labels != NULL && strcmp(labels, "raf") == 0) return lay_name_numbers(s, NULL, 7, base < 0 ? 1 : base);
     if (labels != NULL && strcmp(labels, "affectnet") == 0) return lay_name_numbers(s, lay_affectnet, 8, base < 0 ? 0 : base);
     if (labels != NULL) return lay_name_given(s);
+    if (lay_check_numbers(s) != 0) return -1;
     if (s->kind == LAY_RAF) return lay_name_numbers(s, NULL, 7, 1);
     if (s->kind == LAY_NPY || s->kind == LAY_BOXES || s->kind == LAY_NUMBERS) return lay_name_numbers(s, lay_affectnet, 8, 0);
     return lay_interpret(s);
@@ -1361,7 +1377,7 @@ TOOL_API int lay_check_classes(lay_set *s) {
         bad = lay_fail(s, "%s: no images%s%s", s->root, listed > 0 ? "; the first that is missing: " : "", listed > 0 ? s->problems.items[0] : "");
     if (!bad && s->names.count < 2) bad = lay_fail(s, "%s: one class only (%s): there is nothing to tell apart", s->root, s->names.items[0]);
     for (k = 0; !bad && k < s->names.count; ++k) {
-        if (counts[2 * k] == 0) bad = lay_fail(s, "%s: class %s has no images to train on", s->root, s->names.items[k]);
+        if (counts[2 * k] == 0) bad = lay_fail(s, "%s: class %s has no images to train on: add some, or remove the class", s->root, s->names.items[k]);
         tests += counts[2 * k + 1];
     }
     for (k = 0; !bad && k < s->names.count; ++k)

@@ -30,6 +30,7 @@ static int pack_one(size_t index, const lay_sample *sample, images_one *one, voi
     zn_pack_info info;
     int y;
     (void)index;
+    if (stop_asked) return -1;
     if (one->error[0] != '\0') return ++p->skipped, 0;
     memset(&info, 0, sizeof info);
     info.label = sample->label;
@@ -121,6 +122,7 @@ static int pack_write(zn_ctx *ctx, const lay_set *set, packer *p, const zim_opts
         status = pack_finish(set, p, out_hash);
     zn_pack_writer_destroy(p->writer);
     if (zn_error_code(ctx) != ZN_OK) return pack_failed(zn_error_text(ctx));
+    if (stop_asked) return pack_failed("stopped: nothing is written");
     return status;
 }
 
@@ -171,6 +173,8 @@ int main(int argc, char **argv) {
     memset(&p, 0, sizeof p);
     p.out = words[1];
     decoding.max_pixels = (size_t)max_pixels;
+    if (!tool_can_write(p.out)) return TOOL_FAILED;
+    signal(SIGINT, on_interrupt);
     if (lay_scan(&set, words[0], &o) != 0) status = pack_failed(set.error);
     else {
         fprintf(stderr, "%s: %s\n", words[0], set.layout);

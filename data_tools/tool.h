@@ -1,5 +1,5 @@
 /* tool.h - what every command-line program here shares: long options from a table, --help made of the same table, JSON
-   texts, and a progress line. Include it first: it asks the system for POSIX, which strict C99 hides.
+   texts, files that appear whole or not at all, Ctrl-C, and a progress line. Include it first: it asks the system for POSIX, which strict C99 hides.
 
    A program declares a row per option and calls tool_parse; anything but TOOL_GO is its exit status:
 
@@ -8,7 +8,8 @@
        int status = tool_parse(argc, argv, "PACK", "Trains.", options, 1, words, 1, &count);
        if (status != TOOL_GO) return status;
 
-   Exit status everywhere: 0 done, 1 failed, 2 used wrongly. Messages go to stderr, results to stdout. */
+   Exit status everywhere: 0 done, 1 failed (also when stdout could not take it all), 2 used wrongly. Messages go to
+   stderr, results to stdout. */
 #ifndef ZENNET_TOOL_H
 #define ZENNET_TOOL_H
 
@@ -17,6 +18,7 @@
 #endif
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,6 +152,12 @@ static int tool_take(int argc, char **argv, int *at, const tool_option *options,
     return tool_misused("unknown option ", argv[*at]);
 }
 
+/* Results that did not get out (a full disk behind stdout) are no success. */
+static void tool_check_output(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return;
+    fprintf(stderr, "%s: cannot write all results to stdout (disk full?)\n", tool_name);
+    _Exit(TOOL_FAILED);
+}
 /* Reads the command line. `words` (max_words of room) gets what is not an option; the program checks that there are
    enough. "--" ends the options. */
 TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *about, const tool_option *options, int count,
@@ -158,6 +166,7 @@ TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *ab
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     tool_name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     *out_words = 0;
+    (void)atexit(tool_check_output);
     for (i = 1; i < argc; ++i)
         if (strcmp(argv[i], "--") == 0) break;
         else if (strcmp(argv[i], "--help") == 0) {
@@ -173,6 +182,56 @@ TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *ab
         else words[(*out_words)++] = argv[i];
     }
     return TOOL_GO;
+}
+
+/* ---- files ---- */
+typedef struct tool_file {
+    FILE *file;
+    char path[4096], part[4104];
+} tool_file;
+/* Opens a file that gets its name in tool_file_end; NULL, and errno says why. */
+TOOL_API FILE *tool_file_begin(tool_file *f, const char *path) {
+    f->file = NULL;
+    errno = ENAMETOOLONG;
+    if (snprintf(f->path, sizeof f->path, "%s", path) < (int)sizeof f->path) {
+        snprintf(f->part, sizeof f->part, "%s.part", f->path);
+        f->file = fopen(f->part, "wb");
+    }
+    return f->file;
+}
+/* Puts it in the place of an old one; else 0, errno says why, and the old one stays. */
+TOOL_API int tool_file_end(tool_file *f) {
+    int bad = ferror(f->file) || fflush(f->file) != 0, why = errno;
+    if (fclose(f->file) != 0 && !bad) bad = 1, why = errno;
+    if (!bad && rename(f->part, f->path) == 0) return 1;
+    if (!bad) why = errno;
+    remove(f->part);
+    errno = why;
+    return 0;
+}
+TOOL_API int tool_cannot_write(const char *path) { /* always 0 */
+    fprintf(stderr, "%s: %s: cannot write: %s\n", tool_name, path, strerror(errno));
+    return 0;
+}
+/* Whether a file can be written there, to be asked before the hours of work that it is to hold. 0 and a message when not. */
+TOOL_API int tool_can_write(const char *path) {
+    tool_file f;
+    FILE *old = fopen(path, "r+b");
+    int folder = old == NULL && errno == EISDIR;
+    if (old != NULL) fclose(old);
+    if (folder) errno = EISDIR;
+    if (folder || tool_file_begin(&f, path) == NULL) return tool_cannot_write(path);
+    fclose(f.file);
+    remove(f.part);
+    return 1;
+}
+
+/* ---- Ctrl-C: signal(SIGINT, on_interrupt), and what takes long looks at stop_asked ---- */
+static volatile sig_atomic_t stop_asked;
+TOOL_API void on_interrupt(int number) {
+    (void)number;
+    if (stop_asked) _Exit(130); /* the second time means it */
+    stop_asked = 1;
 }
 
 /* Prints text as a JSON string. Bytes that are not UTF-8 become U+FFFD. */

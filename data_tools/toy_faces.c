@@ -283,7 +283,7 @@ static int faces_draw_all(const faces *f) {
         TOOL_OMP(atomic read)
         stop = failed;
         if (stop) continue;
-        if (faces_draw(f, split, split ? i - f->count[0] : i) != 0) {
+        if (stop_asked || faces_draw(f, split, split ? i - f->count[0] : i) != 0) {
             TOOL_OMP(atomic write)
             failed = 1;
         }
@@ -291,9 +291,29 @@ static int faces_draw_all(const faces *f) {
         tool_progress_step(&progress, (double)++done, NULL);
     }
     tool_progress_end(&progress, (double)done, NULL);
+    if (stop_asked) return faces_failed(f->out, "stopped: nothing is left there");
     return failed ? -1 : 0;
 }
 
+/* Takes away what a run that did not end has written: below a folder that was empty, all is its own. */
+static void faces_remove(const char *folder, int depth) {
+    lay_list found;
+    char path[4096];
+    size_t i;
+    memset(&found, 0, sizeof found);
+    if (depth < 8 && lay_read_folder(folder, &found) == 0)
+        for (i = 0; i < found.count; ++i)
+            if (snprintf(path, sizeof path, "%s/%s", folder, found.items[i]) < (int)sizeof path && remove(path) != 0) faces_remove(path, depth + 1);
+    lay_list_free(&found);
+    remove(folder);
+}
+static int faces_write(faces *f) {
+    int split;
+    if (faces_draw_all(f) != 0) return -1;
+    for (split = 0; split < 2; ++split)
+        if (faces_write_list(f, split) != 0) return -1;
+    return 0;
+}
 static int faces_run(faces *f, int classes) {
     lay_list found;
     int split, filled;
@@ -308,9 +328,10 @@ static int faces_run(faces *f, int classes) {
     }
     for (split = 0; split < 2; ++split)
         if (faces_choose(f, split, classes) != 0) return -1;
-    if (faces_draw_all(f) != 0) return -1;
-    for (split = 0; split < 2; ++split)
-        if (faces_write_list(f, split) != 0) return -1;
+    if (faces_write(f) != 0) {
+        faces_remove(f->out, 0);
+        return -1;
+    }
     printf("wrote %ld train and %ld test faces of %d classes to %s\n", f->count[0], f->count[1], classes, f->out);
     return 0;
 }
@@ -356,6 +377,7 @@ int main(int argc, char **argv) {
     for (i = 0; strcmp(layouts[i].name, layout) != 0; ++i) {}
     f.out = words[0];
     f.layout = &layouts[i];
+    signal(SIGINT, on_interrupt);
     classes = faces_classes(f.layout, wanted);
     if (classes == 0) return tool_misused("--classes is 7, or 8 in AffectNet's layouts, not for ", layout);
     status = faces_run(&f, classes) == 0 ? TOOL_DONE : TOOL_FAILED;

@@ -1,10 +1,9 @@
-/* common.h - what the training examples share: a progress line, a log file, Ctrl-C, results as text and JSON. Include it
-   first; it brings the option parser and progress helpers of data_tools/tool.h, zennet.h and the image decoders. */
+/* common.h - what the training examples share: a progress line, a log file, results as text and JSON. Include it first;
+   it brings the option parser, file, Ctrl-C and progress helpers of data_tools/tool.h, zennet.h and the image decoders. */
 #ifndef ZENNET_EXAMPLES_COMMON_H
 #define ZENNET_EXAMPLES_COMMON_H
 
 #include "data_tools/tool.h"
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -17,14 +16,6 @@
 #include "data_tools/zennet_image.h"
 
 #include "data_tools/pack_decode.h"
-
-/* ---- Ctrl-C ---- */
-static volatile sig_atomic_t stop_asked;
-TOOL_API void on_interrupt(int number) {
-    (void)number;
-    if (stop_asked) _Exit(130); /* the second time means it */
-    stop_asked = 1;
-}
 
 /* Says what went wrong and gives the exit status for it. */
 TOOL_API int fail(const zn_ctx *ctx) {
@@ -85,10 +76,12 @@ TOOL_API const char *need_pack(const char *argv0, const char *source, const char
     }
     return run_data_tool(argv0, "pack", args) == 0 ? out : NULL;
 }
-/* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. */
+/* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. The folder gets its name when they are all there. */
 TOOL_API const char *draw_toys(const char *argv0, const char *out, const char *layout, const char *classes, const char *train, const char *test) {
-    const char *args[] = {out, "--layout", layout, "--classes", classes, "--train", train, "--test", test, NULL};
-    return access(out, F_OK) == 0 || run_data_tool(argv0, "toy_faces", args) == 0 ? out : NULL;
+    char part[4096];
+    const char *args[] = {part, "--layout", layout, "--classes", classes, "--train", train, "--test", test, NULL};
+    snprintf(part, sizeof part, "%.4000s.part", out);
+    return access(out, F_OK) == 0 || (run_data_tool(argv0, "toy_faces", args) == 0 && rename(part, out) == 0) ? out : NULL;
 }
 /* FOLDER/NAME in one of a few buffers that live as long as the program. */
 TOOL_API const char *in_folder(const char *folder, const char *name) {
@@ -114,7 +107,7 @@ TOOL_API void use_epochs(zn_train_opts *recipe, long epochs) {
 typedef struct train_view {
     const char *log_path; /* csv, or NULL */
     double shown;
-    int width, failed;
+    int width, failed; /* the log could not be written */
 } train_view;
 
 TOOL_API void duration_text(double seconds, char text[32]) {
@@ -146,7 +139,8 @@ TOOL_API int view_batch(const zn_train_state *s, void *user) {
     return stop_asked;
 }
 TOOL_API int write_log(const char *path, const zn_train_row *rows, int count) {
-    FILE *file = fopen(path, "w");
+    tool_file f;
+    FILE *file = tool_file_begin(&f, path);
     int i;
     if (file == NULL) return 0;
     fprintf(file, "epoch,lr,loss,top1,test_loss,test_top1,test_top5,test_mean_class,seconds,waited\n");
@@ -157,21 +151,22 @@ TOOL_API int write_log(const char *path, const zn_train_row *rows, int count) {
         else fprintf(file, ",,,,");
         fprintf(file, "%.3f,%.4f\n", r->seconds, r->waited);
     }
-    i = ferror(file);
-    return (fclose(file) != 0) + i == 0;
+    return tool_file_end(&f);
 }
 TOOL_API int view_epoch(const zn_train_state *s, void *user) {
     train_view *v = (train_view *)user;
     const zn_train_row *r = &s->rows[s->epoch];
     char line[320], left[32], tested[96] = "";
+    int failed;
     duration_text(s->seconds_left, left);
     if (r->test_top1 >= 0)
         snprintf(tested, sizeof tested, ", test loss %.4f, accuracy %.2f %%%s", r->test_loss, 100 * r->test_top1, s->best ? " (best)" : "");
     snprintf(line, sizeof line, "epoch %d/%d, loss %.4f, accuracy %.2f %%%s, lr %.3g, %.0f images/s, %s left", s->epoch + 1, s->epochs, r->loss, 100 * r->top1,
              tested, r->lr, s->images_per_second, left);
     view_line(v, line, 1);
-    if (v->log_path != NULL && !write_log(v->log_path, s->rows, s->epoch + 1) && !v->failed++)
-        fprintf(stderr, "%s: cannot write %s\n", tool_name, v->log_path); /* a full disk need not end the training */
+    failed = v->log_path != NULL && !write_log(v->log_path, s->rows, s->epoch + 1);
+    if (failed && !v->failed) tool_cannot_write(v->log_path); /* which need not end the training */
+    v->failed = failed;
     return stop_asked;
 }
 

@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "", "How good a model is on a packed data set.", options, sizeof options / sizeof options[0], words, 0, &count);
     if (status != TOOL_GO) return status;
     if (model == NULL || data == NULL) return tool_misused("--model and --data are needed", "");
+    if (report != NULL && !tool_can_write(report)) return TOOL_FAILED;
     use_threads(threads);
     signal(SIGINT, on_interrupt);
 

@@ -338,5 +338,5 @@ int main(int argc, char **argv) {
     zn_net_destroy(j.net);
     zn_ctx_destroy(j.ctx);
     free(words);
-    return fflush(stdout) != 0 || j.bad ? TOOL_FAILED : TOOL_DONE;
+    return j.bad ? TOOL_FAILED : TOOL_DONE;
 }

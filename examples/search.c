@@ -24,25 +24,12 @@ typedef struct settings {
 } settings;
 
 /* ---- files ---- */
-typedef struct out_file {
-    FILE *file;
-    char path[4096], part[4128];
-} out_file;
-static FILE *out_begin(out_file *f, const char *folder, const char *name) {
-    snprintf(f->path, sizeof f->path, "%.3900s/%s", folder, name);
-    snprintf(f->part, sizeof f->part, "%s.part", f->path);
-    f->file = fopen(f->part, "wb");
-    if (f->file == NULL) fprintf(stderr, "%s: %s: cannot write: %s\n", tool_name, f->part, strerror(errno));
+static FILE *out_begin(tool_file *f, const char *folder, const char *name) {
+    const char *path = in_folder(folder, name);
+    if (tool_file_begin(f, path) == NULL) tool_cannot_write(path);
     return f->file;
 }
-static int out_end(out_file *f) { /* 0 and a message when the disk is full */
-    int bad = ferror(f->file) != 0;
-    bad |= fclose(f->file) != 0;
-    if (!bad && rename(f->part, f->path) == 0) return 1;
-    fprintf(stderr, "%s: %s: cannot write: %s\n", tool_name, f->path, strerror(errno));
-    remove(f->part);
-    return 0;
-}
+static int out_end(tool_file *f) { return tool_file_end(f) || tool_cannot_write(f->path); }
 static char *read_text(const char *path) {
     FILE *file = fopen(path, "rb");
     char *text = file != NULL ? (char *)malloc(1 << 16) : NULL;
@@ -145,7 +132,7 @@ static void write_history(FILE *f, const page_data *d) {
     }
 }
 static int write_all(const settings *s, const page_data *d) {
-    out_file f;
+    tool_file f;
     if (out_begin(&f, s->out, "best_structure.txt") == NULL) return 0;
     fprintf(f.file, "%s\n", d->best.structure);
     if (!out_end(&f) || out_begin(&f, s->out, "population.csv") == NULL) return 0;

@@ -163,19 +163,17 @@ static double rank_correlation(const row *const *rows, int count) {
 }
 
 static int write_rows(const study *s, const row *const *rows, int count) {
-    char path[4096];
-    FILE *f;
+    const char *path = in_folder(s->out, "study.csv");
+    tool_file file;
+    FILE *f = tool_file_begin(&file, path);
     int i;
-    snprintf(path, sizeof path, "%.4000s/study.csv", s->out);
-    f = fopen(path, "w");
-    if (f == NULL) return 0;
+    if (f == NULL) return tool_cannot_write(path);
     fprintf(f, "rank,score,params,flops,layers,epochs,top1,spread,structure\n");
     for (i = 0; i < count; ++i) {
         const zn_search_member *m = &rows[i]->member;
         fprintf(f, "%ld,%.6g,%.0f,%.0f,%d,%d,%.6g,%.6g,\"%s\"\n", rows[i]->rank, m->score, m->params, m->flops, m->layers, rows[i]->epochs, rows[i]->top1, rows[i]->spread, rows[i]->structure);
     }
-    i = ferror(f);
-    return (fclose(f) != 0) + i == 0;
+    return tool_file_end(&file) || tool_cannot_write(path);
 }
 static zn_result run(zn_ctx *ctx, const study *s) {
     const row *chosen[256];
@@ -198,8 +196,8 @@ static zn_result run(zn_ctx *ctx, const study *s) {
         printf("%6ld %8.3f %9.0f %11.0f %7d %7.2f %% %5.2f %%\n", r->rank, r->member.score, r->member.params, r->member.flops, r->epochs, 100 * r->top1, 100 * r->spread);
         fflush(stdout);
     }
-    if (result == ZN_OK && !write_rows(s, chosen, picked)) fprintf(stderr, "%s: cannot write %s/study.csv\n", tool_name, s->out);
     if (result == ZN_OK) printf("rank correlation of score and accuracy over %d networks: %.3f\n", picked, rank_correlation(chosen, picked));
+    if (result == ZN_OK && !write_rows(s, chosen, picked)) result = ZN_ERROR_FILE;
     for (k = 0; rows != NULL && k < count; ++k) free(rows[k].structure);
     free(rows);
     zn_pack_close(pack);
@@ -209,7 +207,8 @@ static zn_result run(zn_ctx *ctx, const study *s) {
 int main(int argc, char **argv) {
     study s = {32, 1400, 700, 200, 7, 1, 10, 0, 30000, 4e6, 60, 1, NULL};
     const char *words[1];
-    int count, status, good;
+    int count, status;
+    zn_result result;
     zn_ctx *ctx = NULL;
     tool_option options[] = {{"out", TOOL_TEXT, &s.out, "DIR", "where the faces and study.csv go", 0, 0},
                              {"size", TOOL_INT, &s.size, "N", "side of the faces, pixels", 16, 224},
@@ -227,15 +226,13 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "", "Trains networks of high and low Zen-score on drawn faces and compares.", options, (int)(sizeof options / sizeof options[0]), words, 0, &count);
     if (status != TOOL_GO) return status;
     if (s.out == NULL) return tool_misused("--out is missing", "");
-    if (mkdir(s.out, 0777) != 0 && errno != EEXIST) {
-        fprintf(stderr, "%s: %s: cannot make this folder: %s\n", tool_name, s.out, strerror(errno));
-        return TOOL_FAILED;
-    }
+    if (!make_folder(s.out)) return TOOL_FAILED;
     use_threads(s.threads);
     signal(SIGINT, on_interrupt);
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return TOOL_FAILED;
-    good = run(ctx, &s) == ZN_OK;
-    if (!good) fprintf(stderr, "%s: %s\n", tool_name, zn_error_code(ctx) != ZN_OK ? zn_error_text(ctx) : "stopped");
+    result = run(ctx, &s);
+    if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
+    else if (zn_error_code(ctx) != ZN_OK) fail(ctx);
     zn_ctx_destroy(ctx);
-    return good ? TOOL_DONE : TOOL_FAILED;
+    return result == ZN_OK ? TOOL_DONE : TOOL_FAILED;
 }

@@ -152,13 +152,13 @@ static int apply(settings *s) {
 }
 
 /* A sheet of pictures as the first batches of epoch 1 have them. */
-static zn_result write_preview(const settings *s, const zn_pack *pack) {
+static zn_result write_preview(const zn_ctx *ctx, const settings *s, const zn_pack *pack) {
     enum { COLUMNS = 8, ROWS = 8, GAP = 2 };
     int size = s->train.augment.input.size, width = COLUMNS * (size + GAP), x, y, i;
     zn_loader_opts o = zn_loader_opts_default();
     zn_loader *loader = NULL;
     unsigned char *sheet = (unsigned char *)calloc((size_t)width * (size_t)ROWS * (size_t)(size + GAP), 3), *one = (unsigned char *)malloc((size_t)size * (size_t)size * 3);
-    char error[ZIM_ERROR_SIZE];
+    char error[ZIM_ERROR_SIZE] = "out of memory";
     zn_result result;
     o.batch = 1;
     o.balanced = s->train.balanced;
@@ -170,10 +170,8 @@ static zn_result write_preview(const settings *s, const zn_pack *pack) {
         x = i % COLUMNS * (size + GAP);
         for (y = 0; y < size; ++y) memcpy(sheet + ((size_t)(i / COLUMNS * (size + GAP) + y) * (size_t)width + (size_t)x) * 3, one + (size_t)y * (size_t)size * 3, (size_t)size * 3);
     }
-    if (result == ZN_OK && zim_save_png(s->preview, sheet, width, ROWS * (size + GAP), 3, error) != 0) {
-        fprintf(stderr, "%s: %s: %s\n", tool_name, s->preview, error);
-        result = ZN_ERROR_FILE;
-    }
+    if (result == ZN_OK && zim_save_png(s->preview, sheet, width, ROWS * (size + GAP), 3, error) != 0) result = ZN_ERROR_FILE;
+    if (result != ZN_OK && zn_error_code(ctx) == ZN_OK) fprintf(stderr, "%s: %s: %s\n", tool_name, s->preview, error);
     zn_loader_destroy(loader);
     free(sheet);
     free(one);
@@ -242,11 +240,20 @@ static void print_run(const job *j, const settings *s) {
            (unsigned long)o->seed);
     fflush(stdout);
 }
+/* The run's folder is there, and everything can be written that is to be: before the work, not after it. */
+static int can_write(const settings *s) {
+    const char *files[3] = {s->out, s->log, s->report};
+    int i, good = s->train.checkpoint_dir == NULL || make_folder(s->train.checkpoint_dir);
+    for (i = 0; i < 3 && good; ++i) good = files[i] == NULL || *files[i] == '\0' || tool_can_write(files[i]);
+    return good;
+}
 /* Trains, tests the network that is kept, saves it. */
 static zn_result run(job *j, settings *s, int argc, char **argv) {
     zn_evaluate_opts test = zn_evaluate_opts_default();
-    zn_result result = zn_train_run(j->net, j->data, j->test, &s->train, &j->result);
     const zn_pack *tested = j->test != NULL ? j->test : j->data;
+    zn_result result;
+    if (!can_write(s)) return ZN_ERROR_FILE;
+    result = zn_train_run(j->net, j->data, j->test, &s->train, &j->result);
     if (result != ZN_OK) return result;
     result = zn_net_save(j->net, s->out);
     if (result == ZN_OK && zn_pack_count(tested, ZN_SPLIT_TEST) > 0) result = zn_evaluate(j->net, tested, &test, &j->metrics);
@@ -278,7 +285,7 @@ int main(int argc, char **argv) {
     if (zn_ctx_create(NULL, &j.ctx) != ZN_OK) return fail(NULL);
     result = open_all(&j, &s);
     if (result == ZN_OK) print_run(&j, &s);
-    if (result == ZN_OK && s.preview != NULL) result = write_preview(&s, j.data);
+    if (result == ZN_OK && s.preview != NULL) result = write_preview(j.ctx, &s, j.data);
     if (result == ZN_OK) result = run(&j, &s, argc, argv);
     if (result == ZN_OK) {
         if (j.metrics != NULL) {
@@ -291,7 +298,9 @@ int main(int argc, char **argv) {
         if (s.report != NULL && *s.report != '\0') printf("report: %s\n", s.report);
         printf("wrote %s, weights of epoch %d\n", s.out, (s.train.keep_last || j.result->best_epoch < 0 ? j.result->epochs - 1 : j.result->best_epoch) + 1);
     } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; --resume goes on\n", tool_name);
-    else fail(j.ctx);
+    else if (zn_error_code(j.ctx) != ZN_OK) fail(j.ctx);
+    if (result == ZN_ERROR_FILE && s.train.checkpoint_dir != NULL && access(in_folder(s.train.checkpoint_dir, "latest.safetensors"), F_OK) == 0)
+        fprintf(stderr, "%s: %s has the run up to its last checkpoint: --resume goes on from there\n", tool_name, s.train.checkpoint_dir);
     zn_metrics_destroy(j.metrics);
     zn_train_result_destroy(j.result);
     zn_net_destroy(j.teacher);
@@ -299,5 +308,5 @@ int main(int argc, char **argv) {
     zn_pack_close(j.test);
     zn_pack_close(j.data);
     zn_ctx_destroy(j.ctx);
-    return result == ZN_OK ? TOOL_DONE : TOOL_FAILED;
+    return result == ZN_OK && !view.failed ? TOOL_DONE : TOOL_FAILED;
 }

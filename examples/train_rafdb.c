@@ -54,5 +54,5 @@ int main(int argc, char **argv) {
     zn_net_destroy(net);
     zn_pack_close(pack);
     zn_ctx_destroy(ctx);
-    return result == ZN_OK ? TOOL_DONE : TOOL_FAILED;
+    return result == ZN_OK && !view.failed ? TOOL_DONE : TOOL_FAILED;
 }

@@ -64,7 +64,7 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "LARGE SMALL", "Trains on a large set, then on a small one.", options, sizeof options / sizeof options[0], words, 2, &count);
     if (status != TOOL_GO) return status;
     if (count != (quick ? 0 : 2)) return tool_misused("wants LARGE and SMALL, folders or packs, or --quick", "");
-    if (!make_folder(folder)) return TOOL_FAILED;
+    if (!make_folder(folder) || !tool_can_write(in_folder(folder, "model.safetensors"))) return TOOL_FAILED;
     memset(&p, 0, sizeof p);
     p.net = zn_net_opts_default();
     p.net.structure = arch;

@@ -36,6 +36,29 @@ status() {
         tail -n 8 "$work/check.log"
     fi
 }
+# says_full NAME: the last exit status is 1, and words say why.
+says_full() {
+    if [ $? -eq 1 ] && grep -q 'cannot write' "$work/check.log"; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        echo "failed: $1: no error of a full disk:"
+        tail -n 8 "$work/check.log"
+    fi
+}
+# full NAME COMMAND...: on a full disk, played by a limit on the size of files (of 2 or 4 kB).
+full() {
+    check_name=$1
+    shift
+    (trap '' XFSZ && ulimit -f 4 && exec "$@") >"$work/check.log" 2>&1
+    says_full "$check_name"
+}
+# full_output NAME COMMAND...: its stdout goes to a full disk.
+full_output() {
+    if [ ! -c /dev/full ]; then return; fi
+    check_name=$1
+    shift
+    "$@" >/dev/full 2>"$work/check.log"
+    says_full "$check_name"
+}
 # The test's own ground is missing here: say so and end.
 skip_all() {
     echo "skipped: $*"

@@ -117,9 +117,28 @@ check 'the old pack is kept' cmp "$work/odd.pack" "$work/kept.pack"
 rm "$work/odd/-c/"*
 status 'an empty class' 1 "$tools/pack" "$work/odd" "$work/odd.pack"
 holds 'is named' 'class -c has no images'
+for split in train test; do mkdir -p "$work/alone/$split" && cp -r "$work/odd/a b" "$work/alone/$split/happy"; done
+status 'one class only' 1 "$tools/pack" "$work/alone" "$work/x.pack"
+holds 'is said' 'one class alone teaches nothing'
+(cd "$work/odd/ü" && ls | sed 's/$/ 0/') >"$work/odd/ü/list.txt"
+status 'one class only in a list' 1 "$tools/pack" "$work/odd/ü/list.txt" "$work/x.pack" --labels one --base 0
+for label in x 99999999999; do
+    sed "2s/0\$/1/;3s/0\$/$label/" "$work/odd/ü/list.txt" >"$work/odd/ü/wrong.txt"
+    status "label $label among numbers" 1 "$tools/pack" "$work/odd/ü/wrong.txt" "$work/x.pack"
+    holds 'is shown' "its label '$label' is no number"
+done
 
 # Outputs that cannot be, options that are none.
 status 'no folder for the pack' 1 "$tools/pack" "$work/faces/basic/Image" "$work/nowhere/x.pack"
+status 'a file where the folder should be' 1 "$tools/pack" "$work/again" "$work/one.pack/x.pack"
+status 'a folder where the pack should be' 1 "$tools/pack" "$work/again" "$work/odd"
+cp "$work/one.pack" "$work/kept.pack"
+full 'no room for a pack' "$tools/pack" "$work/again" "$work/one.pack"
+check 'the old pack is kept' cmp "$work/one.pack" "$work/kept.pack"
+full 'no room for faces' "$tools/toy_faces" "$work/none" --train 60 --test 20 --format ppm
+check 'nothing is left of them' test ! -e "$work/none"
+full_output 'no room for what check_data says' "$tools/check_data" "$work/one.pack" --json
+check 'nothing half is left' sh -c "! ls '$work' | grep part"
 status 'a set that is not there' 1 "$tools/pack" "$work/nothing" "$work/x.pack"
 holds 'is said' 'No such file'
 status 'faces over others' 1 "$tools/toy_faces" "$work/odd"

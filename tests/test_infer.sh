@@ -58,6 +58,10 @@ check "grad-cam" try --gradcam "$work/cam.png" "$work/pictures/a/dark.ppm"
 check "is a picture" try "$work/cam.png"
 refuse "grad-cam into no folder" try --gradcam "$work/none/cam.png" "$work/pictures/a/dark.ppm"
 refuse "grad-cam of a bad picture" try --gradcam "$work/cam.png" "$work/bad.ppm"
+{ printf 'P6 60 60 255\n' && head -c 10800 "$model"; } >"$work/noise.ppm" # which no PNG makes small
+full "no room for grad-cam" "$infer" --model "$model" --gradcam "$work/full.png" "$work/noise.ppm"
+check "nothing of it is left" sh -c "! ls '$work' | grep full"
+full_output "no room for the answers" "$infer" --model "$model" "$work/cam.png"
 status "grad-cam of two" 2 "$infer" --model "$model" --gradcam "$work/cam.png" "$work/pictures" "$work/pictures"
 
 status "no model" 2 "$infer" "$work/pictures"

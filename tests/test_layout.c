@@ -410,7 +410,7 @@ static void test_refusals(void) {
     put_images("onlyimages", 3);
     refuse("onlyimages", &o, "3 images, no list of labels");
     put_images("oneclass/cat", 3);
-    refuse("oneclass", &o, "one class folder alone");
+    refuse("oneclass", &o, "one class alone");
     put_images("oneclass/dog", 0);
     put("emptyclass/a/x.jpg", NULL);
     put("emptyclass/b/readme", NULL);

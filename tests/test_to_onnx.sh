@@ -35,4 +35,6 @@ status "bad structure" 1 "$to_onnx" 'SuperConvK3BNRELU(3,8,2' "$work/x.onnx"
 check "and its column" grep -q 'column 24' "$work/err"
 status "a folder that is not there" 1 "$to_onnx" zennet-r "$work/no/x.onnx" --resolution 32
 refuse "nothing was written" test -e "$work/x.onnx"
+full "no room" "$to_onnx" zennet-r "$work/again.onnx" --resolution 32
+check "the old file is kept" sh -c "grep -aq batch '$work/again.onnx' && ! ls '$work' | grep part"
 check_done

@@ -51,17 +51,22 @@ check "no model from a stopped run" test ! -e "$work/stopped.zn"
 status "other options do not resume" 1 "$train" "$@" --seed 2 --out "$work/killed.zn" --resume
 said "says which" 'made with "seed 1", but now it is "seed 2"'
 cp -r "$work/killed.zn.run" "$work/before"
-(
-    trap '' XFSZ
-    ulimit -f 8
-    status "no room for a checkpoint" 1 "$train" "$@" --seed 2 --out "$work/killed.zn" --log ""
-    grep -q "cannot write" "$work/check.log" || echo "failed: does not say that it cannot write"
-    echo "$failed" >"$work/room"
-)
-check "no room is an error with words" test "$(cat "$work/room")" -eq 0
+full "no room for a checkpoint" "$train" "$@" --seed 2 --out "$work/killed.zn" --log ""
+said "says how to go on" "--resume goes on"
 check "what was there is whole" cmp "$work/before/latest.safetensors" "$work/killed.zn.run/latest.safetensors"
 check "nothing half is left" test ! -e "$work/killed.zn.run/latest.safetensors.part"
+cp "$work/whole.zn" "$work/old.zn"
+full "no room for the model" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir ""
+check "the old model is kept" cmp "$work/whole.zn" "$work/old.zn"
+full "no room for the report" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/none.html"
+full "no room for the contact sheet" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir "" --preview "$work/none.png"
+full_output "no room for what evaluate says" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --json
+check "nothing of them is left" sh -c "! ls '$work' | grep -e part -e none"
 status "no folder to write to" 1 "$train" "$@" --out "$work/none/x.zn"
+for file in out log report; do
+    status "the $file cannot be written" 1 "$train" "$@" --checkpoint-dir "" --out "$work/x.zn" --$file "$work/toy.pack/x"
+    check "known before the training ($file)" sh -c "! grep epoch.1/ '$work/check.log'"
+done
 status "no such pack" 1 "$train" "$@" --data "$work/none.pack" --out "$work/x.zn"
 head -c 20000 "$work/toy.pack" >"$work/cut.pack"
 status "a truncated pack" 1 "$train" "$@" --data "$work/cut.pack" --out "$work/x.zn"
