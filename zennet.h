@@ -13909,13 +13909,15 @@ static const char zni_report_style[] =
     "section{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:20px 22px;margin-top:18px;overflow-x:auto}\n"
     ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:14px;margin-top:20px}.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 18px}\n"
     ".card b{display:block;font-size:24px;white-space:nowrap;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums}.card span{color:var(--soft);font-size:13px}\n"
-    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:0 18px}.pair section{min-width:0}svg{display:block;width:100%;height:auto}\n"
+    ".pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(420px,100%),1fr));gap:0 18px}.pair section{min-width:0}svg{display:block;width:100%;height:auto}\n"
     "svg text{fill:var(--soft);font-size:11px}svg .grid{stroke:var(--line)}.legend{display:flex;flex-wrap:wrap;gap:16px;font-size:13px;color:var(--soft);margin-top:8px}.legend i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}\n"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}td,th{padding:5px 9px;text-align:right;font-weight:400}th{color:var(--soft);white-space:nowrap}th:first-child,.left{text-align:left}\n"
-    ".matrix td{min-width:44px;text-align:center;border-radius:5px}.matrix th.top{text-align:center;max-width:120px;overflow:hidden;text-overflow:ellipsis}.bar{width:100%}.bar div{height:9px;border-radius:5px;background:var(--a)}.bar{background:var(--line);border-radius:5px;min-width:160px}\n"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}td,th{padding:5px 9px;text-align:right;font-weight:400;white-space:nowrap}th{color:var(--soft)}th:first-child,.left{text-align:left}\n"
+    ".matrix td{min-width:44px;text-align:center;border-radius:5px}.matrix th.top{text-align:center;max-width:120px;overflow:hidden;text-overflow:ellipsis}.bar{width:100%}.bar div{height:9px;border-radius:5px;background:var(--a)}.bar{background:var(--line);border-radius:5px;min-width:40px}\n"
     ".faces{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:14px}.faces figure{margin:0}.faces img{width:100%;aspect-ratio:1;object-fit:contain;border-radius:8px;background:var(--line);image-rendering:auto}\n"
     ".faces figcaption{font-size:12px;line-height:1.35;margin-top:5px;color:var(--soft);overflow-wrap:anywhere}.faces em{font-style:normal;color:rgb(var(--bad))}.faces b{color:var(--ink);font-weight:600}\n"
-    "details summary{cursor:pointer;font-weight:600;font-size:17px}code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}.keys{margin-top:12px}.keys td{text-align:left;border-top:1px solid var(--line);vertical-align:top}</style>\n";
+    "details summary{cursor:pointer;font-weight:600;font-size:17px}code,pre{font:13px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}.keys{margin-top:12px}.keys td{text-align:left;border-top:1px solid var(--line);vertical-align:top}\n"
+    "@media(max-width:600px){main{padding:20px 12px 40px}section{padding:16px 14px}td,th{padding:5px 4px}svg{overflow:visible}svg text{font-size:14px}.matrix{font-size:12px}.matrix td{min-width:28px}\n"
+    ".matrix th.top{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;max-height:120px}}</style>\n";
 
 /* ---- curves ---- */
 typedef struct zni_plot {

@@ -252,8 +252,9 @@ TOOL_API void print_metrics(const zn_net *net, const zn_metrics *m) {
 }
 TOOL_API void print_json(const zn_net *net, const zn_metrics *m) {
     int i, k;
-    printf("{\"images\": %lu, \"top1\": %.17g, \"top5\": %.17g, \"mean_class\": %.17g, \"loss\": %.17g, \"classes\": [", (unsigned long)m->images, m->top1,
-           m->top5, m->mean_class, m->loss);
+    printf("{\"images\": %lu, \"top1\": %.17g, \"top5\": %.17g, \"mean_class\": %.17g, \"loss\": ", (unsigned long)m->images, m->top1, m->top5, m->mean_class);
+    if (isfinite(m->loss)) printf("%.17g, \"classes\": [", m->loss);
+    else printf("null, \"classes\": ["); /* JSON knows no infinity */
     for (i = 0; i < m->classes; ++i) {
         if (i > 0) printf(", ");
         tool_json_text(stdout, zn_net_class_name(net, i));

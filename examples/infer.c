@@ -41,10 +41,14 @@ static int next_best(const zn_real *prob, int classes, const int *taken, int cou
     }
     return best;
 }
-static void print_result(const job *j, const char *name, long frame, const zn_real *prob) {
+static void print_result(job *j, const char *name, long frame, const zn_real *prob) {
     static int taken[ZN_MAX_CLASSES];
     int i, top = j->top_k < j->classes ? j->top_k : j->classes;
     for (i = 0; i < top; ++i) taken[i] = next_best(prob, j->classes, taken, i);
+    if (!isfinite((double)prob[taken[0]])) {
+        say_bad(j, name != NULL ? name : "stdin", "the network's answer is not a number: its weights are damaged");
+        return;
+    }
     if (!j->json) {
         if (name != NULL) printf("%s:", name);
         else printf("%ld:", frame);
