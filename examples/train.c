@@ -5,6 +5,7 @@
    --recipe chooses a published recipe, the other options change it. A run can be stopped with Ctrl-C (or die) and go on
    with --resume, to the same result. Ends with: wrote FILE ... */
 #include "examples/common.h"
+#include "examples/structure_file.h"
 
 typedef struct settings {
     zn_train_opts train;
@@ -52,7 +53,7 @@ static int parse(int argc, char **argv, settings *s) {
     tool_option options[] = {
         {"data", TOOL_TEXT, &s->data, "PACK", "the packed images", 0, 0},
         {"test", TOOL_TEXT, &s->test, "PACK", "test on this pack's test images instead", 0, 0},
-        {"arch", TOOL_TEXT, &s->arch, "NAME", "zennet-m, zennet-r, or a structure string", 0, 0},
+        {"arch", TOOL_TEXT, &s->arch, "NAME", "zennet-m, zennet-r, a structure string, or a file with one", 0, 0},
         {"attention", TOOL_TEXT, &s->attention, "none|se|sa", "in every residual super block", 0, 0},
         {"lw-att", TOOL_FLAG, &s->net.lw_att, "", "WIRW block before the head", 0, 0},
         {"resolution", TOOL_INT, &s->resolution, "R", "side of the input, pixels", 1, ZN_MAX_INPUT_SIZE},
@@ -146,7 +147,6 @@ static int apply(settings *s) {
     o->optimizer.eps = chosen.eps;
     o->init = (zn_init)zn_init_parse(s->init);
     o->keep_weights = s->pretrained != NULL;
-    s->net.structure = s->arch;
     s->net.attention = (zn_attention)zn_attention_parse(s->attention);
     return parse_milestones(s);
 }
@@ -266,6 +266,7 @@ int main(int argc, char **argv) {
     train_view view;
     job j;
     zn_result result;
+    char *structure;
     int status;
     set_defaults(&s, find_recipe(argc, argv));
     status = parse(argc, argv, &s);
@@ -273,6 +274,9 @@ int main(int argc, char **argv) {
     if (status == TOOL_GO) status = apply(&s);
     if (status == TOOL_GO && !name_files(&s)) status = tool_misused("the name of --out is too long", "");
     if (status != TOOL_GO) return status;
+    structure = structure_of_word(s.arch);
+    if (structure == NULL) return fail(NULL);
+    s.arch = s.net.structure = structure;
     use_threads(s.threads);
     signal(SIGINT, on_interrupt);
 
@@ -308,5 +312,6 @@ int main(int argc, char **argv) {
     zn_pack_close(j.test);
     zn_pack_close(j.data);
     zn_ctx_destroy(j.ctx);
+    free(structure);
     return result == ZN_OK && !view.failed ? TOOL_DONE : TOOL_FAILED;
 }

@@ -4,6 +4,8 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
+#include "files.h"
 #include "golden_images.h"
 
 enum { MOST = 64 * 64 * 3 };
@@ -19,13 +21,8 @@ static void noise(unsigned char *rgb, int w, int h, uint64_t seed, int low, int 
 /* ---- golden pictures, and that their check can fail ---- */
 static void write_file(const char *folder, const char *name, const char *bytes, size_t size) {
     char path[600];
-    FILE *file;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    file = fopen(path, "wb");
-    CHECK(file != NULL);
-    if (file == NULL) return;
-    CHECK(fwrite(bytes, 1, size, file) == size);
-    fclose(file);
+    file_write(path, bytes, size);
 }
 static int golden_says(zn_ctx *ctx, const char *folder, const char *index, char *summary, size_t size) {
     write_file(folder, "index.txt", index, strlen(index));
@@ -582,22 +579,13 @@ static void test_mixup(void) {
 }
 
 /* Only zn_image_resize allocates. */
-static void *failing_malloc(size_t bytes, void *user) { return --*(int *)user == 0 ? NULL : malloc(bytes); }
-static void plain_free(void *memory, void *user) {
-    (void)user;
-    free(memory);
-}
 static void test_memory(void) {
     unsigned char in[12] = {0}, out[27];
-    int countdown = 2;
-    zn_ctx_opts o = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
-    o.malloc_fn = failing_malloc;
-    o.free_fn = plain_free;
-    o.user = &countdown;
-    CHECK(zn_ctx_create(&o, &ctx) == ZN_OK);
+    failing f;
+    zn_ctx *ctx = failing_context(&f, 1);
     CHECK(zn_image_resize(ctx, in, 2, 2, 0, 0, 2, 2, ZN_FILTER_BICUBIC, out, 3, 3) == ZN_ERROR_MEMORY && zn_error_code(ctx) == ZN_ERROR_MEMORY);
     zn_error_clear(ctx);
+    f.left = -1;
     CHECK(zn_image_resize(ctx, in, 2, 2, 0, 0, 2, 2, ZN_FILTER_BICUBIC, out, 3, 3) == ZN_OK && zn_memory_now(ctx) == 0);
     zn_ctx_destroy(ctx);
 }

@@ -14,6 +14,7 @@ static void test_free(void *memory);
 #define ZENNET_IMAGE_IMPLEMENTATION
 #include "data_tools/zennet_image.h"
 #include "tests/check.h"
+#include "tests/files.h"
 
 static void *test_realloc(void *memory, size_t bytes) {
     size_t *base = memory != NULL ? (size_t *)memory - 2 : NULL, old = base != NULL ? base[0] : 0;
@@ -47,24 +48,12 @@ typedef struct test_file {
     size_t size;
 } test_file;
 
-/* A whole file, or bytes NULL. */
-static test_file load_file(const char *path) {
-    test_file f;
-    FILE *file = fopen(path, "rb");
-    f.bytes = NULL;
-    f.size = 0;
-    if (file == NULL) return f;
-    f.bytes = (unsigned char *)malloc((size_t)1 << 20);
-    if (f.bytes != NULL) f.size = fread(f.bytes, 1, (size_t)1 << 20, file);
-    fclose(file);
-    return f;
-}
 static test_file load_sample(const char *name) {
     char path[512];
     test_file f;
     snprintf(path, sizeof path, "tests/images/%s", name);
-    f = load_file(path);
-    if (f.bytes == NULL) {
+    f.bytes = file_read(path, &f.size);
+    if (f.size == 0) {
         printf("%s: cannot read\n", path);
         exit(1);
     }

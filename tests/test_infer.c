@@ -4,34 +4,9 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
 
 #define TOLERANCE (sizeof(zn_real) == sizeof(double) ? 1e-9 : 1e-4)
-
-/* ---- an allocator that counts, and fails when told to ---- */
-typedef struct pool {
-    long calls, fail_at, live;
-} pool;
-static void *pool_malloc(size_t bytes, void *user) {
-    pool *p = (pool *)user;
-    void *memory;
-    if (++p->calls == p->fail_at) return NULL;
-    memory = malloc(bytes);
-    if (memory != NULL) ++p->live;
-    return memory;
-}
-static void pool_free(void *memory, void *user) {
-    if (memory != NULL) --((pool *)user)->live;
-    free(memory);
-}
-static zn_ctx *pool_ctx(pool *p) {
-    zn_ctx_opts opts = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
-    opts.malloc_fn = pool_malloc;
-    opts.free_fn = pool_free;
-    opts.user = p;
-    zn_ctx_create(&opts, &ctx);
-    return ctx;
-}
 
 static int ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
@@ -274,8 +249,8 @@ static zn_net *small_net(zn_ctx *ctx) {
     return make_net(ctx, &o, 9);
 }
 static void test_memory(void) {
-    pool p = {0, 0, 0};
-    zn_ctx *ctx = pool_ctx(&p);
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
     zn_net *net = small_net(ctx);
     zn_session_opts opts = zn_session_opts_default();
     zn_session *s = NULL, *in = NULL;
@@ -294,13 +269,13 @@ static void test_memory(void) {
     memset(memory, 0xa5, bytes + 64 + 3);
     guard = memory + 3 + bytes; /* any alignment will do, and nothing past the end is touched */
     CHECK(zn_session_create_in(net, &opts, memory + 3, bytes, &in) == ZN_OK);
-    calls = p.calls;
+    calls = f.calls;
     CHECK(zn_session_run(s, x, 4, a) == ZN_OK && zn_session_run(in, x, 4, b) == ZN_OK);
     CHECK(memcmp(a, b, sizeof a) == 0);
     CHECK(guard[0] == 0xa5 && guard[63] == 0xa5 && memory[0] == 0xa5 && memory[2] == 0xa5);
     CHECK(zn_session_run(s, x + 3 * 40 * 40, 2, b) == ZN_OK && memcmp(a + 7, b, 14 * sizeof(zn_real)) == 0); /* whatever the batch */
     CHECK(zn_session_run(s, x, 5, b) == ZN_ERROR_ARGUMENT && zn_session_run(s, x, 0, b) == ZN_ERROR_ARGUMENT && zn_session_run(NULL, x, 1, b) == ZN_ERROR_ARGUMENT);
-    CHECK(p.calls == calls);
+    CHECK(f.calls == calls);
     zn_session_destroy(in);
     CHECK(zn_session_create_in(net, &opts, memory, bytes - 1, &in) == ZN_ERROR_ARGUMENT && in == NULL);
     CHECK_HOLDS(zn_error_text(ctx), "bytes");
@@ -310,24 +285,24 @@ static void test_memory(void) {
     zn_net_destroy(net);
     zn_ctx_destroy(ctx);
     free(x);
-    CHECK(p.live == 0);
+    CHECK(f.live == 0);
 }
 static void test_no_memory(void) {
     long n;
     zn_result result = ZN_ERROR_MEMORY;
     for (n = 1; result == ZN_ERROR_MEMORY && n < 1000; ++n) {
-        pool p = {0, 0, 0};
-        zn_ctx *ctx = pool_ctx(&p);
+        failing f;
+        zn_ctx *ctx = failing_context(&f, -1);
         zn_net *net = small_net(ctx);
         zn_session *s = NULL;
-        long live = p.live;
-        p.fail_at = p.calls + n;
+        long live = f.live;
+        f.left = n - 1;
         result = zn_session_create(net, NULL, &s);
-        CHECK(result == ZN_OK || (result == ZN_ERROR_MEMORY && s == NULL && p.live == live));
+        CHECK(result == ZN_OK || (result == ZN_ERROR_MEMORY && s == NULL && f.live == live));
         zn_session_destroy(s);
         zn_net_destroy(net);
         zn_ctx_destroy(ctx);
-        CHECK(p.live == 0);
+        CHECK(f.live == 0);
     }
     CHECK(result == ZN_OK && n > 5);
 }

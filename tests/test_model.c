@@ -4,34 +4,13 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
+#include "files.h"
 
 static const char tiny[] = "SuperConvK3BNRELU(3,8,2,1)";
 static const char rich[] = "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperResK3K3(16,16,1,8,1)SuperConvK1BNRELU(16,32,1,1)";
 static char file_path[600], other_path[600];
 
-typedef struct counting {
-    long calls, fail_at, outstanding;
-} counting;
-static void *counting_malloc(size_t bytes, void *user) {
-    counting *c = (counting *)user;
-    void *memory = ++c->calls == c->fail_at ? NULL : malloc(bytes);
-    if (memory != NULL) ++c->outstanding;
-    return memory;
-}
-static void counting_free(void *memory, void *user) {
-    if (memory != NULL) --((counting *)user)->outstanding;
-    free(memory);
-}
-static zn_ctx *counted_context(counting *c, long fail_at) {
-    zn_ctx_opts o = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
-    memset(c, 0, sizeof *c);
-    c->fail_at = fail_at;
-    o.malloc_fn = counting_malloc;
-    o.free_fn = counting_free;
-    o.user = c;
-    return zn_ctx_create(&o, &ctx) == ZN_OK ? ctx : NULL;
-}
 static zn_net *new_net(zn_ctx *ctx, const char *structure, int classes, zn_attention attention) {
     zn_net_opts o = zn_net_opts_default();
     zn_net *net = NULL;
@@ -41,21 +20,9 @@ static zn_net *new_net(zn_ctx *ctx, const char *structure, int classes, zn_atten
     zn_net_create(ctx, &o, &net);
     return net;
 }
-static unsigned char *read_file(const char *path, size_t *size) {
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = (unsigned char *)malloc(1 << 20);
-    *size = file != NULL && bytes != NULL ? fread(bytes, 1, 1 << 20, file) : 0;
-    if (file != NULL) fclose(file);
-    return bytes;
-}
-static void write_file(const char *path, const void *bytes, size_t size) {
-    FILE *file = fopen(path, "wb");
-    CHECK(file != NULL && fwrite(bytes, 1, size, file) == size);
-    if (file != NULL) fclose(file);
-}
 static int same_file(const char *a, const char *b) {
     size_t na, nb;
-    unsigned char *x = read_file(a, &na), *y = read_file(b, &nb);
+    unsigned char *x = file_read(a, &na), *y = file_read(b, &nb);
     int same = x != NULL && y != NULL && na > 0 && na == nb && memcmp(x, y, na) == 0;
     free(x);
     free(y);
@@ -110,10 +77,10 @@ static void test_truncation(zn_ctx *ctx) {
         unsigned char *bytes;
         int bad = 0;
         snprintf(path, sizeof path, "tests/checkpoints/%s", samples[which[k]]);
-        bytes = read_file(path, &size);
+        bytes = file_read(path, &size);
         CHECK(size > 1000);
         for (cut = 0; cut < size; cut += cut < 300 || cut + 600 > size ? 1 : 13) {
-            write_file(file_path, bytes, cut);
+            file_write(file_path, bytes, cut);
             if (zn_net_load_tensors(net, file_path, NULL, NULL) == ZN_OK || zn_error_text(ctx)[0] == '\0') ++bad;
             if (zn_tensor_data(zn_net_tensor(net, 0))[1] != 0) ++bad;
             zn_error_clear(ctx);
@@ -229,7 +196,7 @@ static void test_description(zn_ctx *ctx) {
     unsigned char *bytes;
     CHECK(zn_net_save(net, file_path) == ZN_OK);
     zn_net_destroy(net);
-    bytes = read_file(file_path, &size);
+    bytes = file_read(file_path, &size);
     for (i = 0; i < sizeof edits / sizeof edits[0]; ++i) {
         unsigned char *copy = (unsigned char *)malloc(size);
         size_t length = strlen(edits[i][0]);
@@ -238,7 +205,7 @@ static void test_description(zn_ctx *ctx) {
         for (at = 0; at + length < size && !hit; ++at)
             if (memcmp(copy + at, edits[i][0], length) == 0) memcpy(copy + at, edits[i][1], length), hit = 1;
         CHECK_FOR(hit, edits[i][0]);
-        write_file(other_path, copy, size);
+        file_write(other_path, copy, size);
         CHECK_FOR(zn_net_load(ctx, other_path, &again) != ZN_OK && again == NULL, edits[i][1]);
         CHECK_HOLDS(zn_error_text(ctx), edits[i][2]);
         zn_error_clear(ctx);
@@ -263,13 +230,13 @@ static void test_list(zn_ctx *ctx) {
 /* Every allocation may fail: an error, nothing leaked, an existing file kept. */
 static void test_memory(void) {
     static const char *const paths[] = {"tests/checkpoints/plain.pth", "tests/checkpoints/legacy.pth", "tests/checkpoints/plain.safetensors"};
-    counting c;
+    failing f;
     size_t k;
     long n;
     for (k = 0; k < 4; ++k) {
         int done = 0, bad = 0;
         for (n = 1; !done && n < 5000; ++n) {
-            zn_ctx *ctx = counted_context(&c, n);
+            zn_ctx *ctx = failing_context(&f, n - 1);
             zn_net *net = NULL;
             zn_net_opts o = zn_net_opts_default();
             if (ctx == NULL) continue;
@@ -285,7 +252,7 @@ static void test_memory(void) {
             if (!done && zn_error_code(ctx) != ZN_ERROR_MEMORY) ++bad;
             zn_net_destroy(net);
             zn_ctx_destroy(ctx);
-            if (c.outstanding != 0) ++bad;
+            if (f.live != 0) ++bad;
         }
         CHECK_FOR(done && bad == 0 && n > 20, k < 3 ? paths[k] : "save and load");
     }

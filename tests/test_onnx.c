@@ -4,6 +4,8 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
+#include "files.h"
 
 static char path[512], other_path[512];
 
@@ -232,13 +234,6 @@ static zn_tensor *run_op(machine *m) {
     return NULL;
 }
 
-static unsigned char *whole_file(const char *name, size_t *out_size) {
-    FILE *file = fopen(name, "rb");
-    unsigned char *bytes = (unsigned char *)malloc(1 << 22);
-    *out_size = file != NULL && bytes != NULL ? fread(bytes, 1, 1 << 22, file) : 0;
-    if (file != NULL) fclose(file);
-    return bytes;
-}
 /* Dimension `index` of a graph's input or output (field), 0 when it is called "batch", -1 when it is wrong. */
 static int dimension(span graph, unsigned field, const char *name, int index) {
     span info = find(graph, field, 0).bytes, tensor = find(find(info, 2, 0).bytes, 1, 0).bytes;
@@ -349,7 +344,7 @@ static void test_samples(zn_ctx *ctx) {
             span model;
             zn_fill(zn_tensor_data(x), "input", 3, zn_tensor_count(x), -2, 2);
             CHECK_FOR(zn_net_export_onnx(net, path, s->resolution, fixed ? s->batch : 0) == ZN_OK, s->structure);
-            bytes = whole_file(path, &model.size);
+            bytes = file_read(path, &model.size);
             model.at = bytes;
             malformed = 0;
             check_head(model, fixed ? s->batch : 0, s->resolution);
@@ -395,8 +390,8 @@ static void test_errors(zn_ctx *ctx) {
     CHECK(fopen(path, "rb") == NULL); /* nothing was begun */
     CHECK(zn_net_export_onnx(NULL, path, 32, 1) == ZN_ERROR_ARGUMENT && zn_net_export_onnx(net, NULL, 32, 1) == ZN_ERROR_ARGUMENT);
     CHECK(zn_net_export_onnx(net, path, 32, 0) == ZN_OK && zn_net_export_onnx(net, other_path, 32, 0) == ZN_OK);
-    first = whole_file(path, &sizes[0]);
-    second = whole_file(other_path, &sizes[1]);
+    first = file_read(path, &sizes[0]);
+    second = file_read(other_path, &sizes[1]);
     CHECK(sizes[0] > 1000 && sizes[0] == sizes[1] && memcmp(first, second, sizes[0]) == 0);
     free(first);
     free(second);
@@ -404,39 +399,23 @@ static void test_errors(zn_ctx *ctx) {
     zn_net_destroy(small);
 }
 
-typedef struct counting {
-    long calls, fail_at;
-} counting;
-static void *counting_malloc(size_t bytes, void *user) {
-    counting *c = (counting *)user;
-    return ++c->calls == c->fail_at ? NULL : malloc(bytes);
-}
-static void counting_free(void *memory, void *user) {
-    (void)user;
-    free(memory);
-}
 /* The n-th allocation of an export fails: memory is said to be out, nothing leaks, the old file stays. */
 static void test_memory(void) {
-    counting c = {0, 0};
-    zn_ctx_opts o = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
     zn_net *net;
     unsigned char *bytes;
     size_t before, size;
     long n;
-    o.malloc_fn = counting_malloc;
-    o.free_fn = counting_free;
-    o.user = &c;
-    if (zn_ctx_create(&o, &ctx) != ZN_OK || (net = make_net(ctx, &samples[3])) == NULL) {
+    if (ctx == NULL || (net = make_net(ctx, &samples[3])) == NULL) {
         CHECK(0);
         return;
     }
     before = zn_memory_now(ctx);
     remove(path);
-    for (n = 1; n < 1000; ++n) {
+    for (n = 0; n < 1000; ++n) {
         zn_result result;
-        c.calls = 0;
-        c.fail_at = n;
+        f.left = n;
         result = zn_net_export_onnx(net, path, 11, 0);
         CHECK(zn_memory_now(ctx) == before);
         if (result == ZN_OK) break;
@@ -445,7 +424,7 @@ static void test_memory(void) {
         zn_error_clear(ctx);
     }
     CHECK(n > 5 && n < 1000);
-    bytes = whole_file(path, &size);
+    bytes = file_read(path, &size);
     CHECK(size > 1000);
     free(bytes);
     zn_net_destroy(net);

@@ -3,6 +3,8 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
+#include "files.h"
 
 enum { IMAGES = 9, SIDE = 4, PIXELS = SIDE * SIDE * 3 };
 
@@ -21,31 +23,6 @@ static void put64(unsigned char *p, uint64_t v) {
 static char pack_path[512], other_path[512], missing_folder[512];
 
 static const char *const class_names[3] = {"zero", "one", "two words"};
-
-/* An allocator that fails at call number fail_at (counted from 1); outstanding tells leaks. */
-typedef struct counting {
-    long calls, fail_at, outstanding;
-} counting;
-static void *counting_malloc(size_t bytes, void *user) {
-    counting *c = (counting *)user;
-    void *memory = ++c->calls == c->fail_at ? NULL : malloc(bytes);
-    if (memory != NULL) ++c->outstanding;
-    return memory;
-}
-static void counting_free(void *memory, void *user) {
-    if (memory != NULL) --((counting *)user)->outstanding;
-    free(memory);
-}
-static zn_ctx *counted_context(counting *c, long fail_at) {
-    zn_ctx_opts o = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
-    memset(c, 0, sizeof *c);
-    c->fail_at = fail_at;
-    o.malloc_fn = counting_malloc;
-    o.free_fn = counting_free;
-    o.user = c;
-    return zn_ctx_create(&o, &ctx) == ZN_OK ? ctx : NULL;
-}
 
 /* Image i: pixels, or for every third a "file" with a box in it. */
 static void image_number(int i, unsigned char *pixels, char *name, zn_pack_info *out) {
@@ -153,21 +130,10 @@ static void test_writer_refuses(zn_ctx *ctx) {
     zn_pack_writer_destroy(w);
 }
 
-static unsigned char *whole_file(const char *path, size_t *out_size) {
-    FILE *file = fopen(path, "rb");
-    unsigned char *bytes = (unsigned char *)malloc(1 << 16);
-    *out_size = file == NULL || bytes == NULL ? 0 : fread(bytes, 1, 1 << 16, file);
-    if (file != NULL) fclose(file);
-    return bytes;
-}
-static void put_file(const char *path, const unsigned char *bytes, size_t size) {
-    FILE *file = fopen(path, "wb");
-    CHECK(file != NULL && fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
-}
 static zn_result open_bytes(zn_ctx *ctx, const unsigned char *bytes, size_t size, int verify) {
     zn_pack *pack = NULL;
     zn_result result;
-    put_file(other_path, bytes, size);
+    file_write(other_path, bytes, size);
     result = zn_pack_open(ctx, other_path, &pack);
     if (result == ZN_OK && verify) result = zn_pack_verify(pack);
     if (result != ZN_OK) CHECK(strlen(zn_error_text(ctx)) > 10);
@@ -183,7 +149,7 @@ static void repair(unsigned char *bytes, size_t size) {
 }
 static void test_damage(zn_ctx *ctx) {
     size_t size, i;
-    unsigned char *bytes = whole_file(pack_path, &size), *copy = (unsigned char *)malloc(size);
+    unsigned char *bytes = file_read(pack_path, &size), *copy = (unsigned char *)malloc(size);
     zn_rng rng = zn_rng_seed(1);
     CHECK(bytes != NULL && copy != NULL && size > 600);
     for (i = 0; i < size; ++i) CHECK(open_bytes(ctx, bytes, i, 1) != ZN_OK); /* every length */
@@ -208,7 +174,7 @@ static void test_damage(zn_ctx *ctx) {
 static void test_not_packs(zn_ctx *ctx) {
     zn_pack *pack = NULL;
     refused(ctx, zn_pack_open(ctx, missing_folder, &pack), ZN_ERROR_FILE, "cannot open");
-    put_file(other_path, (const unsigned char *)"", 0);
+    file_write(other_path, "", 0);
     refused(ctx, zn_pack_open(ctx, other_path, &pack), ZN_ERROR_FORMAT, "ZENPACK1");
     CHECK(zn_pack_open(ctx, ".", &pack) != ZN_OK && pack == NULL);
     zn_error_clear(ctx);
@@ -216,7 +182,7 @@ static void test_not_packs(zn_ctx *ctx) {
 }
 /* A decoder whose file is cut short while it works: what it was given stays. */
 static int decode_cut(const zn_pack_info *image, unsigned char *rgb, void *user) {
-    put_file(other_path, rgb, *(size_t *)user);
+    file_write(other_path, rgb, *(size_t *)user);
     memcpy(rgb, image->bytes, (size_t)(image->width * image->height * 3));
     return 0;
 }
@@ -263,8 +229,8 @@ static void test_changed_on_disk(zn_ctx *ctx) {
 static void test_memory(void) {
     long n, failures = 0;
     for (n = 2; n < 200; ++n) {
-        counting c;
-        zn_ctx *ctx = counted_context(&c, n);
+        failing f;
+        zn_ctx *ctx = failing_context(&f, n - 1);
         zn_pack *pack = NULL;
         zn_result result = write_pack(ctx, other_path, NULL);
         if (result == ZN_OK) result = zn_pack_open(ctx, other_path, &pack);
@@ -273,8 +239,8 @@ static void test_memory(void) {
         failures += result != ZN_OK;
         zn_pack_close(pack);
         zn_ctx_destroy(ctx);
-        CHECK(c.outstanding == 0);
-        if (c.calls < n) break;
+        CHECK(f.live == 0);
+        if (f.left > 0) break;
     }
     CHECK(failures > 10 && n < 200);
 }

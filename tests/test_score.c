@@ -235,15 +235,13 @@ static void test_refused(zn_ctx *ctx) {
 
 /* Every nth allocation fails in turn: an error, nothing left behind, and the next try works. */
 static void test_memory(zn_score_kind kind) {
-    failing f = {-1, 0};
-    zn_ctx_opts hooks = failing_hooks(&f);
-    zn_ctx *ctx = NULL;
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
     zn_score_opts o = small_opts(kind);
     zn_score_result r;
     long n, wrong = 0;
     double want;
     o.resolution = 8;
-    CHECK(zn_ctx_create(&hooks, &ctx) == ZN_OK);
     want = score_of(ctx, TINY, &o).mean;
     for (n = 0; n < 100000; ++n) {
         zn_result result;

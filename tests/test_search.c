@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "failing.h"
+#include "files.h"
 
 #define START "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE2K3(8,16,2,8,1)SuperResIDWE2K3(16,16,1,8,1)SuperConvK1BNRELU(16,64,1,1)"
 #define STATE "build_search.state"
@@ -292,19 +293,6 @@ static void test_refused(zn_ctx *ctx) {
     zn_search_destroy(NULL);
 }
 
-static char *read_file(const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
-    char *bytes = (char *)malloc(1 << 20);
-    *size = f != NULL && bytes != NULL ? fread(bytes, 1, 1 << 20, f) : 0;
-    if (f != NULL) fclose(f);
-    return bytes;
-}
-static void write_file(const char *path, const char *bytes, size_t size) {
-    FILE *f = fopen(path, "wb");
-    if (f == NULL) return;
-    fwrite(bytes, 1, size, f);
-    fclose(f);
-}
 /* Ends a changed state with the right checksum, so that the lines themselves are looked at. */
 static size_t seal(char *bytes, size_t size) {
     uint64_t sum = zn_fnv1a64(bytes, size, ZN_FNV_START);
@@ -315,12 +303,13 @@ static void test_states(zn_ctx *ctx) {
     zn_search_opts o = small_opts(), other;
     zn_search *search = NULL;
     size_t size, i, bad = 0;
-    char *bytes, *changed;
+    unsigned char *bytes;
+    char *changed;
     remove(STATE);
     o.iterations = 60;
     o.state_path = STATE;
     run_of(ctx, &o);
-    bytes = read_file(STATE, &size);
+    bytes = file_read(STATE, &size);
     changed = (char *)malloc(size + 4096);
     CHECK(size > 1000);
     other = o;
@@ -331,14 +320,14 @@ static void test_states(zn_ctx *ctx) {
     check_refused(ctx, START, &other, ZN_ERROR_MISMATCH, "max_params=20000");
     check_refused(ctx, "zennet-m", &o, ZN_ERROR_MISMATCH, "the state of another search");
     for (i = 0; i < size; i += i < 1500 ? 1 : size / 300) { /* cut short anywhere */
-        write_file(STATE, bytes, i);
+        file_write(STATE, bytes, i);
         if (zn_search_create(ctx, START, &o, &search) != ZN_ERROR_FORMAT || search != NULL) ++bad;
         zn_error_clear(ctx);
     }
     for (i = 0; i < size; i += 1 + size / 500) { /* one bit wrong anywhere */
         memcpy(changed, bytes, size);
         changed[i] ^= 4;
-        write_file(STATE, changed, size);
+        file_write(STATE, changed, size);
         if (zn_search_create(ctx, START, &o, &search) == ZN_OK || search != NULL) ++bad;
         zn_error_clear(ctx);
     }
@@ -346,12 +335,12 @@ static void test_states(zn_ctx *ctx) {
     for (i = 0; i < sizeof lines / sizeof lines[0]; ++i) {
         memcpy(changed, bytes, size - 21);
         strcpy(changed + size - 21, lines[i]);
-        write_file(STATE, changed, seal(changed, size - 21 + strlen(lines[i])));
+        file_write(STATE, changed, seal(changed, size - 21 + strlen(lines[i])));
         CHECK_FOR(zn_search_create(ctx, START, &o, &search) == ZN_ERROR_FORMAT && search == NULL, lines[i]);
         CHECK_HOLDS(zn_error_text(ctx), STATE ", line ");
         zn_error_clear(ctx);
     }
-    write_file(STATE, bytes, size);
+    file_write(STATE, bytes, size);
     CHECK(zn_search_create(ctx, START, &o, &search) == ZN_OK);
     zn_search_destroy(search);
     free(bytes);
@@ -360,9 +349,8 @@ static void test_states(zn_ctx *ctx) {
 }
 
 static void test_memory(void) { /* one thread: the counting allocator is not made for more */
-    failing f = {-1, 0};
-    zn_ctx_opts hooks = failing_hooks(&f);
-    zn_ctx *ctx = NULL;
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
     zn_search_opts o = small_opts();
     zn_search_result r, want;
     long n, wrong = 0;
@@ -373,7 +361,6 @@ static void test_memory(void) { /* one thread: the counting allocator is not mad
     o.max_latency_ms = 1e6;
     o.state_path = STATE;
     remove(STATE);
-    CHECK(zn_ctx_create(&hooks, &ctx) == ZN_OK);
     want = run_of(ctx, &o);
     for (n = 0; n < 100000; n += n < 400 ? 1 : 7) {
         zn_result result;

@@ -4,6 +4,7 @@
 #include "zennet.h"
 
 #include "check.h"
+#include "failing.h"
 
 #define STEM "SuperConvK3BNRELU(3,8,2,1)"
 
@@ -329,24 +330,9 @@ static void test_small_counts(zn_ctx *ctx) {
     CHECK(c.layers == 0);
 }
 
-static void *counting_malloc(size_t bytes, void *user) {
-    void *memory = malloc(bytes);
-    if (memory != NULL) ++*(int *)user;
-    return memory;
-}
-static void counting_free(void *memory, void *user) {
-    if (memory != NULL) --*(int *)user;
-    free(memory);
-}
-
 int main(void) {
-    zn_ctx *ctx = NULL;
-    zn_ctx_opts hooks = zn_ctx_opts_default();
-    int live = 0;
-    hooks.malloc_fn = counting_malloc;
-    hooks.free_fn = counting_free;
-    hooks.user = &live;
-    CHECK(zn_ctx_create(&hooks, &ctx) == ZN_OK);
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
     test_accepted(ctx);
     test_refused(ctx);
     test_refused_options(ctx);
@@ -354,8 +340,8 @@ int main(void) {
     test_published_counts(ctx);
     test_layer_counts(ctx);
     test_small_counts(ctx);
-    CHECK(live == 1); /* the context itself: everything else was given back */
+    CHECK(f.live == 1); /* the context itself: everything else was given back */
     zn_ctx_destroy(ctx);
-    CHECK(live == 0);
+    CHECK(f.live == 0);
     return check_done();
 }

@@ -7,6 +7,7 @@
 #endif
 
 #include "check.h"
+#include "failing.h"
 
 enum { SIDE = 16, TRAIN = 96, TEST = 40, CLASSES = 4, PIXELS = SIDE * SIDE * 3 };
 static const char *const class_names[CLASSES] = {"rows", "columns", "falling", "rising"};
@@ -739,39 +740,19 @@ static void test_resume(void) {
 }
 
 /* ---- memory running out at every allocation in turn ---- */
-typedef struct counting {
-    long calls, fail_at, outstanding;
-} counting;
-static void *counting_malloc(size_t bytes, void *user) {
-    counting *c = (counting *)user;
-    void *memory = ++c->calls == c->fail_at ? NULL : malloc(bytes);
-    if (memory != NULL) ++c->outstanding;
-    return memory;
-}
-static void counting_free(void *memory, void *user) {
-    if (memory != NULL) --((counting *)user)->outstanding;
-    free(memory);
-}
-static zn_result train_counted(counting *c, long fail_at) {
-    zn_ctx_opts co = zn_ctx_opts_default();
-    zn_ctx *ctx = NULL;
+static zn_result train_counted(failing *f, long left) {
+    zn_ctx *ctx = failing_context(f, left);
     zn_train_opts o = quick_opts();
     zn_pack *pack = NULL;
     zn_net *net = NULL;
     zn_result result;
-    memset(c, 0, sizeof *c);
-    c->fail_at = fail_at;
-    co.malloc_fn = counting_malloc;
-    co.free_fn = counting_free;
-    co.user = c;
     o.epochs = 1;
     o.batch = TRAIN;
     o.schedule.warmup = 0;
     o.ema = 0.9;
     o.balanced = 1;
     o.checkpoint_dir = folder;
-    result = zn_ctx_create(&co, &ctx);
-    if (result == ZN_OK) result = zn_pack_open(ctx, pack_path, &pack);
+    result = ctx != NULL ? zn_pack_open(ctx, pack_path, &pack) : ZN_ERROR_MEMORY;
     if (result == ZN_OK && (net = quick_net(ctx)) == NULL) result = zn_error_code(ctx);
     if (result == ZN_OK) result = zn_train_run(net, pack, NULL, &o, NULL);
     zn_pack_close(pack);
@@ -780,14 +761,14 @@ static zn_result train_counted(counting *c, long fail_at) {
     return result;
 }
 static void test_memory(void) {
-    counting c;
+    failing f;
     long total, n, good = 1, tried = 0;
-    CHECK(train_counted(&c, 0) == ZN_OK && c.outstanding == 0);
-    total = c.calls;
-    for (n = 1; n <= total; n += 1 + total / 60) {
-        zn_result result = train_counted(&c, n);
-        good &= result == ZN_ERROR_MEMORY && c.outstanding == 0;
-        if (!(result == ZN_ERROR_MEMORY && c.outstanding == 0)) printf("allocation %ld: result %d, %ld left\n", n, (int)result, c.outstanding);
+    CHECK(train_counted(&f, -1) == ZN_OK && f.live == 0);
+    total = f.calls;
+    for (n = 0; n < total; n += 1 + total / 60) {
+        zn_result result = train_counted(&f, n);
+        good &= result == ZN_ERROR_MEMORY && f.live == 0;
+        if (!(result == ZN_ERROR_MEMORY && f.live == 0)) printf("allocation %ld: result %d, %ld left\n", n, (int)result, f.live);
         ++tried;
     }
     CHECK(good && tried > 30);

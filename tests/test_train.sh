@@ -33,6 +33,9 @@ for moment in 0.1 0.3 0.2 0.5 0.4; do
 done
 check "resumed after kills" "$train" "$@" --out "$work/killed.zn" --resume
 check "the same bytes as without kills" cmp "$work/whole.zn" "$work/killed.zn"
+echo "$arch" >"$work/best_structure.txt" # as a search leaves it
+check "the structure from a file" "$train" "$@" --arch "$work/best_structure.txt" --out "$work/file.zn"
+check "the same bytes" cmp "$work/whole.zn" "$work/file.zn"
 check "threads change nothing" "$train" "$@" --out "$work/threads.zn" --threads 1
 check "the same bytes from one thread" cmp "$work/whole.zn" "$work/threads.zn"
 
