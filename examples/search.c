@@ -15,7 +15,7 @@
 
 typedef struct settings {
     zn_search_opts o;
-    const char *preset, *space, *start, *out, *score, *projection, *latency;
+    const char *preset, *space, *start, *out, *score, *sieve, *projection, *latency;
     long max_layers, batch, resolution, classes, sieve_batch, sieve_resolution, finalists, final_repeat, population, iterations, generation, threads;
     double max_params, max_flops;
     int exact, resume, json, print_space;
@@ -80,6 +80,7 @@ typedef struct view {
     const settings *s;
     double begin, shown;
     int64_t done; /* iterations of earlier runs and the first generation, -1: not known yet */
+    int hinted;
 } view;
 static double candidate_ms(const char *structure, void *user) {
     double ms = measure_ms(&((view *)user)->clock, structure);
@@ -96,6 +97,8 @@ static int on_progress(const zn_search_point *p, void *user) {
     v->shown = now;
     share = spent > 0 ? (double)(p->iterations - v->done) / spent : 0;
     left = share > 0 ? (double)(v->s->o.iterations - p->iterations) / share : -1;
+    if (left > 3600 && v->s->o.score == ZN_SCORE_ZEN && v->s->o.sieve_score < 0 && !v->hinted++)
+        fprintf(stderr, "%s%s: this takes hours; --sieve zen-expected in a new --out finds as good ones in minutes\n", TOOL_TERMINAL(stderr) ? "\r" : "", tool_name);
     if (v->s->o.time_limit > 0 && (left < 0 || left > v->s->o.time_limit - p->seconds)) left = v->s->o.time_limit - p->seconds;
     duration_text(left, rest);
     snprintf(line, sizeof line, "%.0f of %.0f proposals, %.0f scored, %.1f candidates/s, best %.4f, median %.4f, %s left", (double)p->iterations, (double)v->s->o.iterations, (double)p->scored,
@@ -147,15 +150,17 @@ static void print_best(const settings *s, const page_data *d) {
     const zn_search_result *b = &d->best;
     if (s->json) {
         printf("{\"structure\": \"%s\", \"score\": %.17g, \"half_width\": %.17g, \"params\": %.17g, \"flops\": %.17g, \"layers\": %d, \"effective\": %.17g, \"latency_ms\": %.6g, \"measured_ms\": %.6g, "
-               "\"proposals\": %.0f, \"scored\": %.0f, \"failed\": %.0f, \"seconds\": %.3f}\n",
+               "\"proposals\": %.0f, \"scored\": %.0f, \"failed\": %.0f, \"seconds\": %.3f, \"finalists\": %d, \"final_seconds\": %.3f}\n",
                b->structure, b->score, b->half_width, b->params, b->flops, b->layers, b->effective, b->latency_ms, d->measured_ms, (double)b->end.iterations, (double)b->end.scored,
-               (double)b->end.failed, b->end.seconds);
+               (double)b->end.failed, b->end.seconds, b->finalists, b->final_seconds);
         return;
     }
     printf("%s\n%s %.6g", b->structure, s->score, b->score);
     if (b->half_width > 0) printf(" +- %.3g", b->half_width);
     printf(", %.0f parameters, %.0f FLOPs (%s), %d layers, effective score %.3f\n", b->params, b->flops, s->exact ? "exact MACs" : "budget arithmetic", b->layers, b->effective);
-    printf("%.0f candidates scored among %.0f proposals in %.1f minutes; see %s/search.html\n", (double)b->end.scored, (double)b->end.iterations, b->end.seconds / 60, s->out);
+    printf("%.0f candidates scored among %.0f proposals in %.1f minutes", (double)b->end.scored, (double)b->end.iterations, b->end.seconds / 60);
+    if (b->finalists > 0) printf(", %d finalists in %.1f more", b->finalists, b->final_seconds / 60);
+    printf("; see %s/search.html\n", s->out);
     if (d->measured_ms > 0)
         printf("latency: the search went by %.3g ms, a session takes %.3g ms: off by %.0f %%\n", b->latency_ms, d->measured_ms, 100 * (b->latency_ms / d->measured_ms - 1));
 }
@@ -171,7 +176,7 @@ static int report(zn_ctx *ctx, zn_search *search, const settings *s, const view 
     d.command = command;
     d.resolution = s->o.resolution;
     d.latency = s->o.max_latency_ms > 0;
-    d.sieve = s->o.sieve_batch > 0 || s->o.sieve_resolution > 0;
+    d.sieve = d.best.finalists > 0;
     if (d.points != NULL && d.members != NULL) {
         for (i = 0; i < d.point_count; ++i) zn_search_get_point(search, i, &d.points[i]);
         for (i = 0; i < d.member_count; ++i) zn_search_get_member(search, i, &d.members[i]);
@@ -201,15 +206,16 @@ static int parse(int argc, char **argv, settings *s) {
         {"max-effective", TOOL_REAL, &o->max_effective, "N", "budget: effective score (published: 0.5)", 0, 1e6},
         {"max-latency-ms", TOOL_REAL, &o->max_latency_ms, "MS", "budget: inference of one image on this machine", 0, 1e9},
         {"latency", TOOL_TEXT, &s->latency, "table|measured", "predicted from a table of measured convolutions, or every candidate measured", 0, 0},
-        {"score", TOOL_TEXT, &s->score, "zen|zen-paper|gradnorm|synflow|naswot|tenas|flops|params|deepmad|random", "what to maximise", 0, 0},
+        {"score", TOOL_TEXT, &s->score, SCORE_NAMES, "what to maximise", 0, 0},
         {"deepmad", TOOL_FLAG, &o->deepmad, "", "add the logarithm of the DeepMAD entropy", 0, 0},
         {"depth-penalty", TOOL_FLAG, &o->depth_penalty, "", "subtract the depth penalty", 0, 0},
         {"batch", TOOL_INT, &s->batch, "N", "images of a score", 1, 4096},
         {"resolution", TOOL_INT, &s->resolution, "R", "pixels, of budgets and scores", 1, 8192},
         {"classes", TOOL_INT, &s->classes, "N", "classes of the head", 1, ZN_MAX_CLASSES},
         {"projection", TOOL_TEXT, &s->projection, "face|zennas", "which units project, in the budgets", 0, 0},
-        {"sieve-batch", TOOL_INT, &s->sieve_batch, "N", "search with a cheaper score of so many images; 0: --batch", 0, 4096},
-        {"sieve-resolution", TOOL_INT, &s->sieve_resolution, "R", "search with a cheaper score at so many pixels; 0: --resolution", 0, 8192},
+        {"sieve", TOOL_TEXT, &s->sieve, SCORE_NAMES, "search by this cheaper score, and choose among the best by --score; zen-expected goes with zen", 0, 0},
+        {"sieve-batch", TOOL_INT, &s->sieve_batch, "N", "search with a score of so many images; 0: --batch", 0, 4096},
+        {"sieve-resolution", TOOL_INT, &s->sieve_resolution, "R", "search with a score at so many pixels; 0: --resolution", 0, 8192},
         {"finalists", TOOL_INT, &s->finalists, "N", "with a sieve: how many of the last population get the full score", 1, 65536},
         {"final-repeat", TOOL_INT, &s->final_repeat, "N", "draws of the full score", 1, 100000},
         {"population", TOOL_INT, &s->population, "N", "members", 1, 65536},
@@ -266,6 +272,7 @@ static int apply(settings *s) {
     o->max_flops = s->max_flops;
     o->exact_counts = s->exact;
     o->score = (zn_score_kind)zn_score_parse(s->score);
+    if (s->sieve != NULL) o->sieve_score = zn_score_parse(s->sieve);
     o->batch = (int)s->batch;
     o->resolution = (int)s->resolution;
     o->classes = (int)s->classes;
@@ -322,6 +329,8 @@ static int run(settings *s, const char *command) {
     while (result == ZN_OK && more) result = zn_search_step(search, &more);
     if (TOOL_TERMINAL(stderr) && v.shown > 0) fprintf(stderr, "\n");
     if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; --resume goes on\n", tool_name);
+    if ((result == ZN_OK || result == ZN_STOPPED) && s->o.sieve_score >= 0)
+        fprintf(stderr, "%s: now %s of the best %ld\n", tool_name, s->score, s->finalists < zn_search_population(search) ? s->finalists : (long)zn_search_population(search));
     good = (result == ZN_OK || result == ZN_STOPPED) && report(ctx, search, s, &v, command);
     if (zn_error_code(ctx) != ZN_OK) fail(ctx);
     zn_search_destroy(search);

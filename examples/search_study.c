@@ -7,6 +7,7 @@
    The last line is the rank correlation. Whatever comes out is printed: with few networks, short training and small pictures
    it need not be high. DIR/study.csv holds the rows. */
 #include "examples/common.h"
+#include "examples/rank.h"
 #include "data_tools/toy_face.h"
 
 #include <sys/stat.h>
@@ -139,29 +140,6 @@ static zn_result train_row(zn_ctx *ctx, const study *s, const zn_pack *pack, row
     return result;
 }
 
-/* ---- rank correlation (Spearman); equal values share their ranks ---- */
-static double rank_of(const row *const *rows, int count, int i, int which) {
-    double mine = which == 0 ? rows[i]->member.score : rows[i]->top1, below = 0, equal = 0;
-    int k;
-    for (k = 0; k < count; ++k) {
-        double v = which == 0 ? rows[k]->member.score : rows[k]->top1;
-        below += v < mine;
-        equal += !(v < mine) && !(v > mine);
-    }
-    return below + (equal - 1) / 2;
-}
-static double rank_correlation(const row *const *rows, int count) {
-    double aa = 0, bb = 0, ab = 0;
-    int i;
-    for (i = 0; i < count; ++i) {
-        double a = rank_of(rows, count, i, 0) - (count - 1) / 2.0, b = rank_of(rows, count, i, 1) - (count - 1) / 2.0;
-        aa += a * a;
-        bb += b * b;
-        ab += a * b;
-    }
-    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
-}
-
 static int write_rows(const study *s, const row *const *rows, int count) {
     const char *path = in_folder(s->out, "study.csv");
     tool_file file;
@@ -177,6 +155,7 @@ static int write_rows(const study *s, const row *const *rows, int count) {
 }
 static zn_result run(zn_ctx *ctx, const study *s) {
     const row *chosen[256];
+    double scores[256], top1[256];
     char path[4096];
     zn_pack *pack = NULL;
     row *rows = NULL;
@@ -192,11 +171,13 @@ static zn_result run(zn_ctx *ctx, const study *s) {
         if (picked > 0 && r == chosen[picked - 1]) continue;
         result = train_row(ctx, s, pack, r);
         if (result != ZN_OK) break;
+        scores[picked] = r->member.score;
+        top1[picked] = r->top1;
         chosen[picked++] = r;
         printf("%6ld %8.3f %9.0f %11.0f %7d %7.2f %% %5.2f %%\n", r->rank, r->member.score, r->member.params, r->member.flops, r->epochs, 100 * r->top1, 100 * r->spread);
         fflush(stdout);
     }
-    if (result == ZN_OK) printf("rank correlation of score and accuracy over %d networks: %.3f\n", picked, rank_correlation(chosen, picked));
+    if (result == ZN_OK) printf("rank correlation of score and accuracy over %d networks: %.3f\n", picked, rank_correlation(scores, top1, picked));
     if (result == ZN_OK && !write_rows(s, chosen, picked)) result = ZN_ERROR_FILE;
     for (k = 0; rows != NULL && k < count; ++k) free(rows[k].structure);
     free(rows);

@@ -266,7 +266,6 @@ int main(int argc, char **argv) {
     train_view view;
     job j;
     zn_result result;
-    char *structure;
     int status;
     set_defaults(&s, find_recipe(argc, argv));
     status = parse(argc, argv, &s);
@@ -274,9 +273,7 @@ int main(int argc, char **argv) {
     if (status == TOOL_GO) status = apply(&s);
     if (status == TOOL_GO && !name_files(&s)) status = tool_misused("the name of --out is too long", "");
     if (status != TOOL_GO) return status;
-    structure = structure_of_word(s.arch);
-    if (structure == NULL) return fail(NULL);
-    s.arch = s.net.structure = structure;
+    s.arch = s.net.structure = structure_of_option(s.arch);
     use_threads(s.threads);
     signal(SIGINT, on_interrupt);
 
@@ -312,6 +309,5 @@ int main(int argc, char **argv) {
     zn_pack_close(j.test);
     zn_pack_close(j.data);
     zn_ctx_destroy(j.ctx);
-    free(structure);
     return result == ZN_OK && !view.failed ? TOOL_DONE : TOOL_FAILED;
 }

@@ -7,6 +7,7 @@
    drawn equally often because Contempt is rare, and evaluation crops the centre. Stop it with Ctrl-C, start it again: it
    goes on. Ends with: best epoch ... */
 #include "examples/common.h"
+#include "examples/structure_file.h"
 
 int main(int argc, char **argv) {
     const char *source = NULL, *folder = "affectnet.run", *arch = "zennet-m", *classes = "8", *teacher_path = NULL, *data;
@@ -14,7 +15,7 @@ int main(int argc, char **argv) {
     int quick = 0, count, status;
     tool_option options[] = {{"out", TOOL_TEXT, &folder, "DIR", "where pack, checkpoints, model, log and report go", 0, 0},
                              {"classes", TOOL_TEXT, &classes, "7|8", "8 has Contempt", 0, 0},
-                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, or a structure string", 0, 0},
+                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, a structure string, or a file with one", 0, 0},
                              {"epochs", TOOL_INT, &epochs, "N", "0: the recipe's 400", 0, 100000},
                              {"teacher", TOOL_TEXT, &teacher_path, "FILE", "a larger network of the same classes to learn from", 0, 0},
                              {"quick", TOOL_FLAG, &quick, "", "a small network on drawn faces instead", 0, 0}};
@@ -33,7 +34,7 @@ int main(int argc, char **argv) {
     if (!make_folder(folder)) return TOOL_FAILED;
 
     /* What is trained, and how. */
-    structure.structure = arch;
+    structure.structure = structure_of_option(arch);
     if (quick) {
         source = draw_toys(argv[0], in_folder(folder, "faces"), "affectnet", classes, "1500", "300");
         make_quick(&structure, &recipe, zn_augment_opts_affectnet(48));

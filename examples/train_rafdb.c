@@ -5,13 +5,14 @@
 
    Stop it with Ctrl-C, start it again: it goes on. Ends with: best epoch ... */
 #include "examples/common.h"
+#include "examples/structure_file.h"
 
 int main(int argc, char **argv) {
     const char *source = NULL, *folder = "rafdb.run", *arch = "zennet-m", *data;
     long epochs = 0;
     int quick = 0, count, status;
     tool_option options[] = {{"out", TOOL_TEXT, &folder, "DIR", "where pack, checkpoints, model, log and report go", 0, 0},
-                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, or a structure string", 0, 0},
+                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, a structure string, or a file with one", 0, 0},
                              {"epochs", TOOL_INT, &epochs, "N", "0: the recipe's 400", 0, 100000},
                              {"quick", TOOL_FLAG, &quick, "", "a small network on drawn faces instead", 0, 0}};
     zn_train_opts recipe = zn_train_opts_rafdb();
@@ -29,7 +30,7 @@ int main(int argc, char **argv) {
     if (!make_folder(folder)) return TOOL_FAILED;
 
     /* What is trained, and how: ZenNet-M with shuffle attention, the published recipe. */
-    structure.structure = arch;
+    structure.structure = structure_of_option(arch);
     if (quick) {
         source = draw_toys(argv[0], in_folder(folder, "faces"), "raf", "7", "1500", "300");
         make_quick(&structure, &recipe, zn_augment_opts_rafdb(48));

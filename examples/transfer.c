@@ -7,6 +7,7 @@
    nothing but the new head. --teacher distils a network with the large set's classes into the first step. Ends with:
    from scratch ... or transferred ... */
 #include "examples/common.h"
+#include "examples/structure_file.h"
 
 typedef struct plan {
     zn_net_opts net;
@@ -52,7 +53,7 @@ int main(int argc, char **argv) {
     double large = 0, moved = 0, alone = 0;
     int quick = 0, freeze = 0, count, status;
     tool_option options[] = {{"out", TOOL_TEXT, &folder, "DIR", "where the models go", 0, 0},
-                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, or a structure string", 0, 0},
+                             {"arch", TOOL_TEXT, &arch, "NAME", "zennet-m, zennet-r, a structure string, or a file with one", 0, 0},
                              {"epochs", TOOL_INT, &epochs, "N", "of each step; 0: the recipes' 400", 0, 100000},
                              {"freeze", TOOL_FLAG, &freeze, "", "the second step trains the last layer only", 0, 0},
                              {"teacher", TOOL_TEXT, &teacher, "FILE", "a network to learn from in the first step", 0, 0},
@@ -67,7 +68,7 @@ int main(int argc, char **argv) {
     if (!make_folder(folder) || !tool_can_write(in_folder(folder, "model.safetensors"))) return TOOL_FAILED;
     memset(&p, 0, sizeof p);
     p.net = zn_net_opts_default();
-    p.net.structure = arch;
+    p.net.structure = structure_of_option(arch);
     p.recipe = zn_train_opts_affectnet();
     if (quick) { /* eight classes in one layout, seven in another */
         words[0] = draw_toys(argv[0], in_folder(folder, "large"), "affectnet-names", "8", "1500", "300");

@@ -155,6 +155,12 @@ static void test_terms(zn_ctx *ctx) { /* depth penalty, DeepMAD, exact counts, a
     so.kind = ZN_SCORE_ZEN;
     so.repeat = 3;
     CHECK(zn_score(ctx, r.structure, &so, &score) == ZN_OK && score.mean == r.score && score.half_width == r.half_width && r.half_width > 0.0);
+    CHECK(r.finalists == 5 && plain.finalists == 0);
+    o.sieve_batch = o.sieve_resolution = 0; /* a sieve of another kind */
+    o.sieve_score = ZN_SCORE_ZEN_EXPECTED;
+    o.iterations = 2000;
+    r = run_of(ctx, &o);
+    CHECK(zn_score(ctx, r.structure, &so, &score) == ZN_OK && score.mean == r.score && r.finalists == 5 && r.score > plain.score);
 }
 
 static void test_impossible(zn_ctx *ctx) {
@@ -283,6 +289,13 @@ static void test_refused(zn_ctx *ctx) {
     o = good;
     o.score = (zn_score_kind)unknown;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score");
+    o = good;
+    o.score = (zn_score_kind)unknown;
+    o.sieve_score = ZN_SCORE_ZEN_EXPECTED;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score");
+    o = good;
+    o.sieve_score = 99;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score 99");
     o = good;
     o.classes = 0;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "classes");

@@ -73,6 +73,12 @@ head -c 500 "$work/before" >"$work/k/search.state"
 status "a damaged state" 1 $SEARCH $small --iterations 1600 --resume --out "$work/k"
 check "and it is left alone" test "$(wc -c <"$work/k/search.state")" -eq 500
 
+# A sieve: the search goes by it, the finalists by the score; other finals of a finished search.
+status "a sieve" 0 $SEARCH $small --sieve zen-expected --finalists 4 --iterations 400 --out "$work/e" --json
+says "its finals" 0 '"finalists": 6, "final_seconds": ' $SEARCH $small --sieve zen-expected --finalists 6 --final-repeat 2 --iterations 400 --resume --out "$work/e" --json
+says "another sieve is another search" 1 'score=' $SEARCH $small --sieve flops --iterations 400 --resume --out "$work/e"
+status "an unknown sieve" 2 $SEARCH $small --sieve best --out "$work/x"
+
 # Latency budgets, and where the structure goes.
 says "a latency budget, and the prediction's error" 0 'off by' $SEARCH $small --iterations 60 --max-latency-ms 1000 --out "$work/l"
 status "measured candidates" 0 $SEARCH $small --iterations 20 --max-latency-ms 1000 --latency measured --out "$work/m"
@@ -82,9 +88,12 @@ says "score takes it" 0 '"repeat": 3' $SCORE "$work/a/best_structure.txt" --batc
 status "score --help" 0 $SCORE --help
 status "score without a structure" 2 $SCORE
 says "score of a broken one among good ones" 1 'params [0-9]' $SCORE zennet-x zennet-m --score params
-for kind in zen zen-paper gradnorm synflow naswot tenas flops params deepmad random; do
+for kind in zen zen-paper gradnorm synflow naswot tenas zen-expected flops params deepmad random; do
     status "score $kind" 0 $SCORE 'SuperConvK3BNRELU(3,8,2,1)SuperConvK3BNRELU(8,16,2,1)' --score $kind --batch 3 --resolution 16
 done
+says "score beside another" 0 'of params and flops over 3 structures: 1.0000' $SCORE 'SuperConvK3BNRELU(3,8,2,1)' 'SuperConvK3BNRELU(3,16,2,1)' 'SuperConvK3BNRELU(3,32,2,1)' --score params --beside flops
+says "and as JSON" 0 '"beside": "flops", "beside_mean": [1-9]' $SCORE 'SuperConvK3BNRELU(3,8,2,1)' --score params --beside flops --json
+says "score without a formula" 1 'no formula for se' $SCORE 'ConvKX(3,8,3,1)SE(8)' --score zen-expected
 says "search_study, very short" 0 'rank correlation of score and accuracy over 2 networks' $BUILD/examples/search_study --out "$work/study" --networks 2 --seconds 0.001 --iterations 12 --train 70 --test 70 --size 16
 check "its rows" test "$(wc -l <"$work/study/study.csv")" -eq 3
 check_done
