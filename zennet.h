@@ -2060,8 +2060,8 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
 #define ZNI_TILE_VECTORS 3
 #define ZNI_STRIP_ROWS 2
 #define ZNI_STRIP_VECTORS 6
-#define ZNI_DOT_ROWS 3
-#define ZNI_DOT_RUNS 4
+#define ZNI_DOT_ROWS 4
+#define ZNI_DOT_RUNS 3
 #define ZNI_MAX_SUMS (8 * ZNI_TILE_VECTORS * ZNI_MAX_LANES)
 #define ZNI_MAX_COLUMNS (ZNI_STRIP_VECTORS * ZNI_MAX_LANES)
 
@@ -2098,27 +2098,49 @@ done:
     if (add) ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] += ZNI_SUM)
     else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(size_t)i * ldc + (size_t)(j * lanes + l)] = ZNI_SUM + start[i])
 }
-/* Three rows of a against four runs of b: twelve vectors of partial dot products over len values, a multiple of lanes.
-   (With two rows against six gcc reads each run twice, and that is what bounds it.) */
-ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *const a[ZNI_DOT_ROWS], const zn_real *const b[ZNI_DOT_RUNS], zn_real *ZNI_RESTRICT out,
+/* Four rows of dy against three runs of x: twelve vectors of partial dot products over len values, a multiple of lanes, are
+   added to out. gcc keeps the runs in registers and reads a row again for each of them; so the rows are what lies aligned,
+   and the runs what starts anywhere (the other way round 8-8 3x3 takes a third longer). */
+ZNI_INLINE void zni_dot_tile(const int lanes, const int fused, int len, const zn_real *const row[ZNI_DOT_ROWS], const zn_real *const run[ZNI_DOT_RUNS], zn_real *ZNI_RESTRICT out,
                              const zn_real *never) {
     zn_real sum[ZNI_DOT_ROWS * ZNI_DOT_RUNS * ZNI_MAX_LANES];
-    const zn_real *a0 = a[0], *a1 = a[1], *a2 = a[2], *b0 = b[0], *b1 = b[1], *b2 = b[2], *b3 = b[3];
+    const zn_real *a0 = run[0], *a1 = run[1], *a2 = run[2], *b0 = row[0], *b1 = row[1], *b2 = row[2], *b3 = row[3];
     ptrdiff_t i = 0;
     int j, l;
     ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) sum[j * lanes + l] = 0;
     do {
         if (i >= len) goto done;
 #define ZNI_DOT(m, r) \
-        for (l = 0; l < lanes; ++l) sum[(m * ZNI_DOT_RUNS + r) * lanes + l] = zni_multiply_add(fused, a##m[i + l], b##r[i + l], sum[(m * ZNI_DOT_RUNS + r) * lanes + l]);
-        ZNI_DOT(0, 0) ZNI_DOT(1, 0) ZNI_DOT(2, 0) ZNI_DOT(0, 1) ZNI_DOT(1, 1) ZNI_DOT(2, 1)
-        ZNI_DOT(0, 2) ZNI_DOT(1, 2) ZNI_DOT(2, 2) ZNI_DOT(0, 3) ZNI_DOT(1, 3) ZNI_DOT(2, 3)
+        for (l = 0; l < lanes; ++l) sum[(m * ZNI_DOT_RUNS + r) * lanes + l] = zni_multiply_add(fused, a##r[i + l], b##m[i + l], sum[(m * ZNI_DOT_RUNS + r) * lanes + l]);
+        ZNI_DOT(0, 0) ZNI_DOT(0, 1) ZNI_DOT(0, 2) ZNI_DOT(1, 0) ZNI_DOT(1, 1) ZNI_DOT(1, 2)
+        ZNI_DOT(2, 0) ZNI_DOT(2, 1) ZNI_DOT(2, 2) ZNI_DOT(3, 0) ZNI_DOT(3, 1) ZNI_DOT(3, 2)
 #undef ZNI_DOT
         i += lanes;
     } while (a0 + i != never);
     return;
 done:
-    ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] = sum[j * lanes + l];
+    ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] += sum[j * lanes + l];
+}
+
+/* Sums of products of `rows` runs of a with `vectors * lanes` columns of b over k positions, added to c: b holds the columns
+   of a position side by side. */
+ZNI_INLINE void zni_outer_tile(const int rows, const int vectors, const int lanes, const int fused, int k, const zn_real *const *a, const zn_real *ZNI_RESTRICT b,
+                               zn_real *ZNI_RESTRICT c, const zn_real *never) {
+    zn_real sum[ZNI_MAX_SUMS];
+    const zn_real *run[8];
+    ptrdiff_t p = 0;
+    int i, j, l;
+    ZNI_UNROLL for (i = 0; i < rows; ++i) run[i] = a[i];
+    ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = 0)
+    do {
+        if (p == k) goto done;
+        ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, run[i][p], b[j * lanes + l], ZNI_SUM))
+        b += vectors * lanes;
+        ++p;
+    } while (b != never);
+    return;
+done:
+    ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(i * vectors + j) * lanes + l] += ZNI_SUM)
 }
 
 typedef struct zni_kernels { /* the bodies compiled for one instruction set */
@@ -2127,9 +2149,14 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*strip)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*dots)(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never);
+    void (*outer[ZNI_TILE_VECTORS])(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never); /* by vectors - 1 */
 } zni_kernels;
 
 /* The functions of one instruction set with vectors of `bytes`. */
+#define ZNI_OUTER(set, target, bytes, tile_rows, fused, vectors)                                                                                        \
+    target ZNI_VECTORISE static void zni_outer##vectors##_##set(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never) {          \
+        zni_outer_tile(tile_rows, vectors, (int)(bytes / sizeof(zn_real)), fused, k, a, b, c, never);                                                   \
+    }
 #define ZNI_KERNELS(set, target, bytes, tile_rows, fused)                                                                                               \
     target ZNI_VECTORISE static void zni_tile_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                     const zn_real *never) {                                                                             \
@@ -2141,9 +2168,12 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     }                                                                                                                                                   \
     target ZNI_VECTORISE static void zni_dots_##set(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never) {            \
         zni_dot_tile((int)(bytes / sizeof(zn_real)), fused, len, a, b, out, never);                                                                     \
-    }
+    }                                                                                                                                                   \
+    ZNI_OUTER(set, target, bytes, tile_rows, fused, 1)                                                                                                  \
+    ZNI_OUTER(set, target, bytes, tile_rows, fused, 2)                                                                                                  \
+    ZNI_OUTER(set, target, bytes, tile_rows, fused, 3)
 #define ZNI_KERNELS_ROW(set, bytes, tile_rows) \
-    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set }
+    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set} }
 
 #if defined(__AVX512F__)
 ZNI_KERNELS(base, , 64, 8, 1)
@@ -2558,30 +2588,38 @@ static void zni_band(const zni_window *w, int channels, const zn_real *from, siz
 /* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
 typedef struct zni_pass {
     zni_window win;
-    int groups, channels, rows; /* rows of the result per group: channels, or in a strip image rows of one channel */
+    int groups, channels, rows; /* rows of the result per group: channels, or in a strip image rows of one channel, times the phases */
     int shift;                  /* rows of taps from one image row of a strip to the next; 0: not a strip */
+    int phases;                 /* 2: rows come in pairs, the even and the odd columns of a gradient of stride 2; else 1 */
+    int blank;                  /* of stride 2, but the odd columns get nothing: zeros */
     size_t src_sample, src_group, src_channel;
     size_t dst_sample, dst_group, dst_row, dst_line, dst_at; /* steps of the destination; where grid position 0 goes */
     int dst_step, dst_h;                                     /* columns between grid positions; grid rows that exist */
     size_t w_group, w_row, w_channel;
-    int k, tap_y, tap_x, tap_step; /* tap (u, v) is the weight at (tap_y + u*tap_step, tap_x + v*tap_step) */
+    int dst_w;                  /* columns of the destination */
+    int k, tap_y, tap_x[2], tap_step; /* tap (u, v) of phase j is the weight at (tap_y + u*tap_step, tap_x[j] + v*tap_step), */
+    int first_tap[2], taps[2];        /* and is tap first_tap[j] + v of the window, v = 0 .. taps[j] - 1 */
 } zni_pass;
 
 /* Index of the weight of a result row and a step, or -1 where a strip has none. */
 static ptrdiff_t zni_pass_weight(const zni_pass *p, int group, int row, int channel, int u, int v) {
+    int phase = row % p->phases;
+    row /= p->phases;
+    v -= p->first_tap[phase];
+    if (v < 0 || v >= p->taps[phase]) return -1;
     if (p->shift > 0) {
         u -= row * p->shift;
-        if (u < 0 || u >= p->win.kh - (p->rows - 1) * p->shift) return -1;
+        if (u < 0 || u >= p->win.kh - (p->rows / p->phases - 1) * p->shift) return -1;
         row = 0;
     }
-    return (ptrdiff_t)((size_t)group * p->w_group + (size_t)row * p->w_row + (size_t)channel * p->w_channel) + (p->tap_y + u * p->tap_step) * p->k + p->tap_x + v * p->tap_step;
+    return (ptrdiff_t)((size_t)group * p->w_group + (size_t)row * p->w_row + (size_t)channel * p->w_channel) + (p->tap_y + u * p->tap_step) * p->k + p->tap_x[phase] + v * p->tap_step;
 }
 /* A strip of image rows at a time for depthwise ones; a single line for 1 x 1 ones that need no geometry. */
 static void zni_pass_finish(zni_pass *p, int strip) {
     zni_window *w = &p->win;
     p->dst_h = w->gh;
     if (p->shift > 0) {
-        p->rows = strip;
+        p->rows = strip * p->phases;
         w->kh += (strip - 1) * p->shift;
         w->sy *= strip;
         w->gh = (w->gh + strip - 1) / strip;
@@ -2618,7 +2656,9 @@ static zni_pass zni_pass_forward(const zni_conv_shape *s, int strip) {
     p.dst_group = p.dst_row * (size_t)p.rows;
     p.dst_sample = p.dst_row * (size_t)s->o;
     p.dst_line = (size_t)s->ow;
-    p.dst_step = 1;
+    p.dst_step = p.phases = 1;
+    p.dst_w = s->ow;
+    p.taps[0] = s->k;
     p.w_channel = (size_t)s->k * (size_t)s->k;
     p.w_row = p.w_channel * (size_t)p.channels;
     p.w_group = p.w_row * (size_t)p.rows;
@@ -2636,12 +2676,26 @@ static int zni_pass_taps(const zni_conv_shape *s, int at, int *out_first, int *o
     return (last - rest) / s->stride + 1;
 }
 /* The gradient of the data at rows pi, pi + stride, ... and columns pj, ...: a convolution of stride 1 over dy. 0 when no
-   tap gets there. */
+   tap gets there. With stride 2 and pj 0 the odd columns come along, so that whole lines are written: what is two taps for
+   one phase and one for the other is a window of two with a zero. */
 static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     zni_window *w = &p->win;
+    int before[2] = {0, 0};
     memset(p, 0, sizeof *p);
+    p->phases = 1;
     w->kh = zni_pass_taps(s, pi, &p->tap_y, &w->top);
-    w->kw = zni_pass_taps(s, pj, &p->tap_x, &w->left);
+    w->kw = p->taps[0] = zni_pass_taps(s, pj, &p->tap_x[0], &before[0]);
+    w->left = before[0];
+    if (s->stride == 2 && pj == 0 && w->kw > 0) {
+        p->taps[1] = zni_pass_taps(s, 1, &p->tap_x[1], &before[1]);
+        p->blank = p->taps[1] == 0;
+        p->phases = p->blank ? 1 : 2;
+        if (!p->blank && before[1] > w->left) w->left = before[1];
+        p->first_tap[0] = w->left - before[0];
+        w->kw += p->first_tap[0];
+        if (!p->blank) p->first_tap[1] = w->left - before[1];
+        if (!p->blank && p->first_tap[1] + p->taps[1] > w->kw) w->kw = p->first_tap[1] + p->taps[1];
+    }
     w->n = s->n;
     w->gh = (s->h - pi + s->stride - 1) / s->stride;
     w->gw = (s->w - pj + s->stride - 1) / s->stride;
@@ -2651,20 +2705,21 @@ static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     w->sy = w->sx = 1;
     p->groups = s->groups;
     p->channels = s->o / s->groups;
-    p->rows = s->c / s->groups;
+    p->rows = s->c / s->groups * p->phases;
     p->shift = zni_conv_depthwise(s) ? 1 : 0;
     p->src_channel = (size_t)s->oh * (size_t)s->ow;
     p->src_group = p->src_channel * (size_t)p->channels;
     p->src_sample = p->src_channel * (size_t)s->o;
     p->dst_row = (size_t)s->h * (size_t)s->w;
-    p->dst_group = p->dst_row * (size_t)p->rows;
+    p->dst_group = p->dst_row * (size_t)(s->c / s->groups);
     p->dst_sample = p->dst_row * (size_t)s->c;
     p->dst_line = (size_t)s->w * (size_t)s->stride;
     p->dst_at = (size_t)pi * (size_t)s->w + (size_t)pj;
     p->dst_step = s->stride;
+    p->dst_w = s->w;
     p->k = s->k;
     p->w_row = (size_t)s->k * (size_t)s->k;
-    p->w_channel = p->w_row * (size_t)p->rows;
+    p->w_channel = p->w_row * (size_t)(s->c / s->groups);
     p->w_group = p->w_channel * (size_t)p->channels;
     p->tap_step = -s->stride;
     zni_pass_finish(p, ZNI_STRIP_ROWS);
@@ -2720,7 +2775,7 @@ static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real 
         for (c = 0; c < p->channels; ++c)
             for (u = 0; u < p->win.kh; ++u)
                 for (v = 0; v < p->win.kw; ++v)
-                    if (p->shift > 0)
+                    if (p->shift > 0 || p->phases > 1)
                         for (i = 0; i < rows; ++i) {
                             ptrdiff_t at = first + i < p->rows ? zni_pass_weight(p, group, first + i, c, u, v) : -1;
                             *to++ = at >= 0 ? weights[at] : 0;
@@ -2734,6 +2789,7 @@ static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real 
 
 typedef struct zni_run { /* columns of a tile that go to one line of the destination */
     int first, count, rows;
+    int odd; /* of stride 2: as many have an odd column beside them */
     size_t to;
 } zni_run;
 static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run runs[ZNI_MAX_COLUMNS]) {
@@ -2746,7 +2802,8 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
             zni_run *run = &runs[count++];
             run->first = at;
             run->count = valid;
-            run->rows = p->shift > 0 && p->dst_h - a * p->rows < p->rows ? p->dst_h - a * p->rows : p->rows;
+            run->rows = p->shift > 0 && (p->dst_h - a * (p->rows / p->phases)) * p->phases < p->rows ? (p->dst_h - a * (p->rows / p->phases)) * p->phases : p->rows;
+            run->odd = p->dst_w / 2 - b < valid ? p->dst_w / 2 - b : valid;
             run->to = n * p->dst_sample + p->dst_at + (size_t)a * p->dst_line + (size_t)b * (size_t)p->dst_step;
         }
         at += len;
@@ -2758,21 +2815,40 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
     }
     return count;
 }
+/* One line of results, and of stride 2 what goes between them: the line of the odd columns, or zeros. */
+ZNI_INLINE void zni_pass_line(const zni_run *run, const zn_real *ZNI_RESTRICT line, const zn_real *ZNI_RESTRICT odd, int blank, ptrdiff_t step, zn_real *ZNI_RESTRICT to, int add) {
+    int j;
+    if (step == 1 && add)
+        for (j = 0; j < run->count; ++j) to[j] += line[j];
+    else if (step == 1)
+        for (j = 0; j < run->count; ++j) to[j] = line[j];
+    else if (odd != NULL && add)
+        for (j = 0; j < run->odd; ++j) {
+            to[2 * j] += line[j];
+            to[2 * j + 1] += odd[j];
+        }
+    else if (odd != NULL)
+        for (j = 0; j < run->odd; ++j) {
+            to[2 * j] = line[j];
+            to[2 * j + 1] = odd[j];
+        }
+    else if (blank && !add)
+        for (j = 0; j < run->odd; ++j) {
+            to[2 * j] = line[j];
+            to[2 * j + 1] = 0;
+        }
+    else
+        for (j = 0; j < run->count; ++j) to[j * step] = line[j] + (add ? to[j * step] : 0);
+    if (step == 2 && run->odd < run->count && (odd != NULL || (blank && !add))) to[2 * run->odd] = line[run->odd] + (add ? to[2 * run->odd] : 0);
+}
 /* Rows first .. first + rows - 1 of a tile's results go where they belong. */
 ZNI_INLINE void zni_pass_scatter_body(const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add) {
-    int r, i, j;
-    for (i = 0; i < rows; ++i)
+    int r, i;
+    for (i = 0; i < rows; i += p->phases)
         for (r = 0; r < count; ++r) {
-            const zn_real *ZNI_RESTRICT line = from + i * columns + runs[r].first;
-            zn_real *ZNI_RESTRICT to = dst + runs[r].to + (size_t)(first + i) * p->dst_row;
-            ptrdiff_t step = p->dst_step;
-            if (first + i >= runs[r].rows) continue;
-            if (step == 1 && add)
-                for (j = 0; j < runs[r].count; ++j) to[j] += line[j];
-            else if (step == 1)
-                for (j = 0; j < runs[r].count; ++j) to[j] = line[j];
-            else
-                for (j = 0; j < runs[r].count; ++j) to[j * step] = line[j] + (add ? to[j * step] : 0);
+            const zn_real *line = from + i * columns + runs[r].first;
+            if (first + i < runs[r].rows)
+                zni_pass_line(&runs[r], line, p->phases == 2 ? line + columns : NULL, p->blank, p->dst_step, dst + runs[r].to + (size_t)((first + i) / p->phases) * p->dst_row, add);
         }
 }
 ZNI_WIDE(zni_pass_scatter, (const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add), (p, runs, count, from, columns, first, rows, dst, add))
@@ -2835,8 +2911,39 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
     return ctx->code;
 }
 
+/* Zeros where no tap gets: rows pi, pi + stride, ... and columns pj, pj + step, ... */
+static void zni_conv_clear(const zni_conv_shape *s, int pi, int pj, int step, zn_real *dx) {
+    int plane, i, j;
+    ZNI_OMP(parallel for private(i, j) if ((double)s->n * s->c * s->h * s->w > ZNI_CONV_PARALLEL))
+    for (plane = 0; plane < s->n * s->c; ++plane)
+        for (i = pi; i < s->h; i += s->stride) {
+            zn_real *line = dx + ((size_t)plane * (size_t)s->h + (size_t)i) * (size_t)s->w;
+            if (step == 1) memset(line, 0, (size_t)s->w * sizeof *line);
+            else
+                for (j = pj; j < s->w; j += step) line[j] = 0;
+        }
+}
+/* The gradient of the data, phase after phase of a stride. */
+static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+    int pi, pj, tap, before;
+    zn_result result = ZN_OK;
+    zni_pass p;
+    for (pi = 0; pi < s->stride; ++pi) {
+        int empty = zni_pass_taps(s, pi, &tap, &before) == 0;
+        if (empty && !add) zni_conv_clear(s, pi, 0, 1, dx);
+        for (pj = 0; pj < s->stride && !empty && result == ZN_OK; ++pj)
+            if (zni_pass_data(s, pi, pj, &p)) {
+                result = zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add);
+                pj += p.phases == 2 || p.blank; /* the odd columns came along */
+            } else if (!add) zni_conv_clear(s, pi, pj, s->stride, dx);
+    }
+    return result;
+}
+
 /* ---- the weights' gradient: dot products of bands ---- */
-#define ZNI_DOT_BAND 63       /* rows of dy in one band */
+#define ZNI_DOT_BAND 64       /* rows of dy in one band */
+#define ZNI_OUTER_BAND 240    /* the same for products by columns */
+#define ZNI_OUTER_POSITIONS 128 /* of dy turned round at a time: they stay in the first cache */
 #define ZNI_DOT_POSITIONS 512 /* shortest block: a tile's twelve sums are added up across their lanes once per block */
 #define ZNI_DOT_TASKS 32
 
@@ -2846,14 +2953,16 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     zni_blocks blocks;
     int channels;  /* of dy per group */
     int rows, chunks, parts;
+    int outer;     /* products by columns of dy, for more than a few rows of it */
     size_t dy_channel, dy_group; /* steps of dy */
     size_t one;                  /* sums of a group in one part */
+    size_t tiles;                /* reals of the tiles of a chunk */
 } zni_dots;
 
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
     int strip;
-    *p = zni_pass_forward(s, ZNI_DOT_ROWS);
+    *p = zni_pass_forward(s, ZNI_DOT_RUNS);
     strip = p->shift > 0;
     d->dy = p->win;
     d->dy.sh = p->dst_h;
@@ -2861,37 +2970,107 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->dy.sy = d->dy.py = d->dy.kh = strip ? p->rows : 1;
     d->dy.sx = d->dy.px = d->dy.kw = 1;
     d->dy.top = d->dy.left = 0;
-    d->rows = p->rows < ZNI_DOT_BAND ? p->rows : ZNI_DOT_BAND;
+    d->outer = !strip && p->rows >= 16 && p->channels * p->win.kh * p->win.kw >= 16;
+    d->rows = d->outer ? ZNI_OUTER_BAND : ZNI_DOT_BAND;
+    if (d->rows > p->rows) d->rows = p->rows;
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
-    if (!zni_blocks_plan(ctx, p, d->rows, lanes, ZNI_DOT_POSITIONS, &d->blocks)) return 0;
+    if (!zni_blocks_plan(ctx, p, d->rows, lanes, d->outer ? ZNI_OUTER_POSITIONS : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
+    if (d->outer) d->tiles = zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
+    else d->tiles = zni_size_mul((size_t)((d->rows + ZNI_DOT_ROWS) * lanes), (size_t)(d->blocks.steps + ZNI_DOT_ROWS));
     d->one = zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
     d->parts = (ZNI_DOT_TASKS + p->groups * d->chunks - 1) / (p->groups * d->chunks);
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
 }
-/* sums[m * steps + r] += row m of dy's band . run r of x's band, over one block. */
-ZNI_VECTORISE static void zni_dots_block(const zni_kernels *kernels, const zni_blocks *blocks, int rows, const zn_real *dy, const zn_real *x, zn_real *sums) {
-    zn_real part[ZNI_DOT_ROWS * ZNI_DOT_RUNS * ZNI_MAX_LANES];
-    const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_RUNS];
-    int m, r, i, j, l, lanes = kernels->lanes, steps = blocks->steps;
-    for (r = 0; r < steps; r += ZNI_DOT_RUNS) {
-        for (i = 0; i < ZNI_DOT_RUNS; ++i) b[i] = x + blocks->off[r + i < steps ? r + i : steps - 1];
-        for (m = 0; m < rows; m += ZNI_DOT_ROWS) {
-            for (i = 0; i < ZNI_DOT_ROWS; ++i) a[i] = dy + (size_t)(m + i < rows ? m + i : rows - 1) * (size_t)blocks->band;
-            kernels->dots(blocks->len, a, b, part, NULL);
-            for (i = 0; i < ZNI_DOT_ROWS && m + i < rows; ++i)
-                for (j = 0; j < ZNI_DOT_RUNS && r + j < steps; ++j) {
-                    const zn_real *p = part + (i * ZNI_DOT_RUNS + j) * lanes;
+/* Tiles of rows of dy's band . runs of x's band over one block, added to those of the blocks before. A strip has three rows,
+   so there dy and x change places in the tile. */
+static void zni_dots_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles) {
+    const zni_blocks *blocks = &d->blocks;
+    const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_ROWS];
+    int strip = d->pass.shift > 0, high = strip ? ZNI_DOT_RUNS : ZNI_DOT_ROWS, wide = strip ? ZNI_DOT_ROWS : ZNI_DOT_RUNS, p, m, r, i;
+    for (p = 0; p < blocks->len; p += ZNI_DOT_POSITIONS) {
+        int positions = blocks->len - p < ZNI_DOT_POSITIONS ? blocks->len - p : ZNI_DOT_POSITIONS;
+        zn_real *at = tiles;
+        for (r = 0; r < blocks->steps; r += wide) {
+            for (i = 0; i < wide; ++i) b[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
+            for (m = 0; m < rows; m += high, at += ZNI_DOT_ROWS * ZNI_DOT_RUNS * kernels->lanes) {
+                for (i = 0; i < high; ++i) a[i] = dy + p + (size_t)(m + i < rows ? m + i : rows - 1) * (size_t)blocks->band;
+                kernels->dots(positions, strip ? b : a, strip ? a : b, at, NULL);
+            }
+        }
+    }
+}
+/* Their lanes added up: sums[m * steps + r]. */
+ZNI_VECTORISE static void zni_dots_finish(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *tiles, zn_real *sums) {
+    int strip = d->pass.shift > 0, high = strip ? ZNI_DOT_RUNS : ZNI_DOT_ROWS, wide = strip ? ZNI_DOT_ROWS : ZNI_DOT_RUNS, steps = d->blocks.steps, lanes = kernels->lanes, m, r, i, j, l;
+    for (r = 0; r < steps; r += wide)
+        for (m = 0; m < rows; m += high, tiles += ZNI_DOT_ROWS * ZNI_DOT_RUNS * lanes)
+            for (i = 0; i < high && m + i < rows; ++i)
+                for (j = 0; j < wide && r + j < steps; ++j) {
+                    const zn_real *lane = tiles + (strip ? j * ZNI_DOT_RUNS + i : i * ZNI_DOT_RUNS + j) * lanes;
                     zn_real sum[2] = {0, 0};
                     for (l = 0; l < lanes; l += 2) {
-                        sum[0] += p[l];
-                        sum[1] += p[l + 1];
+                        sum[0] += lane[l];
+                        sum[1] += lane[l + 1];
                     }
-                    sums[(size_t)(m + i) * (size_t)steps + (size_t)(r + j)] += sum[0] + sum[1];
+                    sums[(size_t)(m + i) * (size_t)steps + (size_t)(r + j)] = sum[0] + sum[1];
                 }
+}
+/* Positions of `rows` rows, `pitch` apart, side by side: `width` of them, zeros behind the rows. */
+ZNI_INLINE void zni_turn_body(const zn_real *ZNI_RESTRICT from, size_t pitch, int rows, int positions, int width, zn_real *ZNI_RESTRICT to) {
+    size_t p;
+    int i;
+    for (i = 0; i < rows; i += 8) {
+        const zn_real *ZNI_RESTRICT row = from + (size_t)i * pitch;
+        zn_real *ZNI_RESTRICT at = to + i;
+        int now = rows - i < 8 ? rows - i : 8, j;
+        if (now == 8)
+            for (p = 0; p < (size_t)positions; ++p, at += width) {
+                at[0] = row[p];
+                at[1] = row[p + pitch];
+                at[2] = row[p + 2 * pitch];
+                at[3] = row[p + 3 * pitch];
+                at[4] = row[p + 4 * pitch];
+                at[5] = row[p + 5 * pitch];
+                at[6] = row[p + 6 * pitch];
+                at[7] = row[p + 7 * pitch];
+            }
+        else
+            for (p = 0; p < (size_t)positions; ++p, at += width)
+                for (j = 0; j < now; ++j) at[j] = row[p + (size_t)j * pitch];
+    }
+    for (i = rows; i < width; ++i)
+        for (p = 0; p < (size_t)positions; ++p) to[p * (size_t)width + (size_t)i] = 0;
+}
+/* Sums of one block, tile after tile, onto those of the blocks before. */
+static void zni_outer_block(const zni_kernels *kernels, const zni_blocks *blocks, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
+    const zn_real *a[8];
+    int first, p, r, i;
+    for (p = 0; p < blocks->len; p += ZNI_OUTER_POSITIONS) {
+        int positions = blocks->len - p < ZNI_OUTER_POSITIONS ? blocks->len - p : ZNI_OUTER_POSITIONS;
+        zn_real *at = tiles;
+        for (first = 0; first < rows;) {
+            int left = rows - first, vectors = left > (ZNI_TILE_VECTORS - 1) * kernels->lanes ? ZNI_TILE_VECTORS : (left + kernels->lanes - 1) / kernels->lanes, width = vectors * kernels->lanes;
+            zni_turn_body(dy + (size_t)first * (size_t)blocks->band + p, (size_t)blocks->band, left < width ? left : width, positions, width, columns);
+            for (r = 0; r < blocks->steps; r += kernels->rows, at += kernels->rows * width) {
+                for (i = 0; i < kernels->rows; ++i) a[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
+                kernels->outer[vectors - 1](positions, a, columns, at, NULL);
+            }
+            first += width;
         }
+    }
+}
+/* Tiles to rows of sums. */
+static void zni_outer_finish(const zni_kernels *kernels, int rows, int steps, const zn_real *tiles, zn_real *sums) {
+    int first, r, i, j;
+    for (first = 0; first < rows;) {
+        int left = rows - first, vectors = left > (ZNI_TILE_VECTORS - 1) * kernels->lanes ? ZNI_TILE_VECTORS : (left + kernels->lanes - 1) / kernels->lanes, width = vectors * kernels->lanes;
+        for (r = 0; r < steps; r += kernels->rows)
+            for (i = 0; i < kernels->rows; ++i, tiles += width)
+                for (j = 0; r + i < steps && j < width && j < left; ++j) sums[(size_t)(first + j) * (size_t)steps + (size_t)(r + i)] = tiles[j];
+        first += width;
     }
 }
 /* Products of a chunk of rows over the blocks of one part. */
@@ -2902,17 +3081,20 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
     int rows = p->rows - first < d->rows ? p->rows - first : d->rows, block = (int)((int64_t)blocks->count * part / d->parts);
     int last = (int)((int64_t)blocks->count * (part + 1) / d->parts);
-    zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band;
+    zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band, *columns = dy_band + (size_t)d->rows * (size_t)blocks->band, *tiles = columns + ZNI_OUTER_POSITIONS * ZNI_TILE_VECTORS * ZNI_MAX_LANES;
     x += (size_t)group * p->src_group;
     dy += (size_t)group * d->dy_group + (size_t)first * d->dy_channel;
     sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (size_t)first * (size_t)blocks->steps;
-    memset(sums, 0, (size_t)rows * (size_t)blocks->steps * sizeof(zn_real));
+    memset(tiles, 0, d->tiles * sizeof(zn_real));
     for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
         zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, maps != NULL ? maps + group * p->channels : NULL, q, blocks->band, scratch, (size_t)blocks->band);
         zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
-        zni_dots_block(kernels, blocks, rows, dy_band, scratch, sums);
+        if (d->outer) zni_outer_block(kernels, blocks, rows, dy_band, scratch, tiles, columns);
+        else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
     }
+    if (d->outer) zni_outer_finish(kernels, rows, blocks->steps, tiles, sums);
+    else zni_dots_finish(kernels, d, rows, tiles, sums);
 }
 /* dw += the parts' sums of a row, in their order. */
 static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *sums, zn_real *dw) {
@@ -2935,7 +3117,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     size_t per_thread;
     zn_real *sums, *scratch;
     if (!zni_dots_plan(ctx, s, kernels->lanes, &d)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
-    per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + 64;
+    per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + ZNI_OUTER_POSITIONS * ZNI_TILE_VECTORS * ZNI_MAX_LANES + d.tiles + 64;
     sums = zni_reals_take(ctx, zni_size_mul(d.one, zni_size_mul((size_t)d.pass.groups, (size_t)d.parts)));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (sums != NULL && scratch != NULL) {
@@ -2977,13 +3159,7 @@ static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const 
 /* dx (+)= w^T * dy. */
 static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        int i, empty = 0;
-        zn_result result = ZN_OK;
-        zni_pass p;
-        for (i = 0; i < s->stride * s->stride; ++i) empty |= !zni_pass_data(s, i / s->stride, i % s->stride, &p);
-        if (empty && !add) memset(dx, 0, (size_t)s->n * (size_t)s->c * (size_t)s->h * (size_t)s->w * sizeof(zn_real));
-        for (i = 0; i < s->stride * s->stride && result == ZN_OK; ++i)
-            if (zni_pass_data(s, i / s->stride, i % s->stride, &p)) result = zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add);
+        zn_result result = zni_passes_data(ctx, s, dy, w, dx, add);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
     zni_conv2d_plain_backward_data(s, dy, w, dx, add);
@@ -5823,12 +5999,13 @@ static zn_tensor *zni_walk_layers(const zni_walk *w, int first, zn_tensor *x, in
 /* f(x) + x, or f(x) + BN(projection(x)) */
 static zn_tensor *zni_walk_unit(const zni_walk *w, const zni_layer *l, zn_tensor *x) {
     zn_ctx *ctx = w->net->ctx;
-    zn_tensor *const *t = w->net->tensors + l->proj_tensor, *f = zni_walk_layers(w, l->first_child, x, 1), *link = x, *y;
-    if (l->proj) {
+    zn_tensor *const *t = w->net->tensors + l->proj_tensor, *f, *link = x, *y;
+    if (l->proj) { /* first, so that its gradient comes last: of stride 2 it touches a quarter of what is there then */
         zn_tensor *conv = zn_conv2d(ctx, x, t[0], t[1], l->stride, 0, 1);
         link = zni_walk_bn(w, conv, l->proj_tensor + 2);
         zni_walk_drop(conv, link);
     }
+    f = zni_walk_layers(w, l->first_child, x, 1);
     y = zn_add(ctx, f, link);
     zni_walk_drop(f, y);
     if (link != x) zni_walk_drop(link, y);

@@ -47,16 +47,14 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     zni_pass p = zni_pass_forward(&s, ZNI_STRIP_ROWS);
     double sum = (double)(s.c / s.groups) * s.k * s.k;
     char name[128];
-    int i, add;
+    int add;
     snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
     CHECK_FOR(zni_pass_run(ctx, &p, x, NULL, w, bias, y, 0) == ZN_OK, name);
     zni_conv2d_plain_forward(&s, x, w, bias, y0);
     CHECK_FOR(difference(y, y0, ny, sqrt(sum)) < tolerance, name);
     sum = (double)(s.o / s.groups) * s.k * s.k;
     for (add = 0; add < 2; ++add) {
-        if (!add) memset(dx, 0, nx * sizeof *dx); /* as the driver does when some positions have no tap */
-        for (i = 0; i < s.stride * s.stride; ++i)
-            if (zni_pass_data(&s, i / s.stride, i % s.stride, &p)) CHECK_FOR(zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add) == ZN_OK, name);
+        CHECK_FOR(zni_passes_data(ctx, &s, dy, w, dx, add) == ZN_OK, name);
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
     }
@@ -77,7 +75,9 @@ static const int shapes[][9] = {
     {2, 5, 7, 7, 5, 3, 1, 1, 5},     {3, 4, 7, 7, 4, 7, 1, 3, 4},    {2, 3, 14, 14, 3, 7, 1, 3, 3},   {2, 3, 28, 27, 3, 7, 2, 3, 3},
     {1, 2, 56, 55, 2, 5, 1, 2, 2},   {2, 3, 11, 12, 3, 5, 2, 2, 3},  {2, 2, 1, 1, 2, 7, 1, 3, 2},     {1, 2, 1, 9, 2, 3, 2, 1, 2},
     {2, 2, 9, 1, 2, 3, 1, 1, 2},     {1, 2, 3, 3, 2, 7, 2, 3, 2},    {1, 2, 8, 8, 2, 2, 2, 0, 2},     {1, 2, 10, 10, 2, 3, 4, 1, 2},
-    {1, 2, 6, 6, 3, 3, 1, 3, 1},     {40, 33, 1, 1, 20, 1, 1, 0, 1}, {1, 3, 4, 30, 40, 1, 3, 1, 1},   {1, 4, 112, 112, 8, 3, 1, 1, 1}};
+    {1, 2, 6, 6, 3, 3, 1, 3, 1},     {40, 33, 1, 1, 20, 1, 1, 0, 1}, {1, 3, 4, 30, 40, 1, 3, 1, 1},   {1, 4, 112, 112, 8, 3, 1, 1, 1},
+    {1, 20, 9, 10, 33, 3, 2, 1, 1},  {1, 4, 6, 7, 5, 1, 2, 1, 1},     {2, 40, 13, 12, 50, 1, 2, 0, 1}, {1, 24, 11, 11, 100, 3, 1, 1, 1},
+    {1, 18, 6, 6, 250, 1, 1, 0, 1},  {1, 6, 9, 8, 6, 7, 2, 2, 6}};
 
 static void test_convolutions(void) {
     zn_ctx *ctx;
