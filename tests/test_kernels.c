@@ -94,7 +94,64 @@ static void test_convolutions(void) {
     zn_ctx_destroy(ctx);
 }
 
+#if ZNI_DISPATCH
+/* The plane loops of each instruction set give the bits of the plain one. */
+#define WIDE(name, ...)                                                                                           \
+    do {                                                                                                          \
+        void (*const forms[])(__VA_ARGS__) = {name##_base, name##_avx2, name##_avx512};                           \
+        for (form = 0; form < 3 && runs[form]; ++form) {                                                          \
+            memcpy(out, start, sizeof out);                                                                       \
+            CALL(forms[form]);                                                                                    \
+            if (form == 0) memcpy(first, out, sizeof out);                                                        \
+            CHECK_FOR(memcmp(first, out, sizeof out) == 0, #name);                                                \
+        }                                                                                                         \
+    } while (0)
+static void test_wide(void) {
+    enum { COUNT = 1003 };
+    static zn_real x[COUNT], y[COUNT], start[COUNT], out[COUNT], first[COUNT];
+    const int runs[3] = {1, zni_kernels_run(1), zni_kernels_run(2)};
+    zni_map a = {0.3f, 1.7f, -0.2f, 1}, b = {-0.1f, 0.9f, 0.4f, 0};
+    double sums[2];
+    int form, add;
+    zn_fill(x, "x", 1, COUNT, -2.0, 2.0);
+    zn_fill(y, "y", 1, COUNT, -2.0, 2.0);
+    zn_fill(start, "start", 1, COUNT, -2.0, 2.0);
+    for (add = 0; add < 2; ++add) {
+#define CALL(f) f(&a, x, COUNT, out)
+        WIDE(zni_map_run, const zni_map *, const zn_real *, size_t, zn_real *);
+#undef CALL
+#define CALL(f) f(&a, x, &b, y, COUNT, add, out)
+        WIDE(zni_map_add, const zni_map *, const zn_real *, const zni_map *, const zn_real *, size_t, int, zn_real *);
+#undef CALL
+#define CALL(f) (sums[0] = sums[1] = 0.0, f(x, COUNT, (zn_real)0.25, sums), memcpy(out, sums, sizeof sums))
+        WIDE(zni_power_sums, const zn_real *, size_t, zn_real, double *);
+#undef CALL
+#define CALL(f) (sums[0] = sums[1] = 0.0, f(&a, add ? y : x, x, COUNT, sums), memcpy(out, sums, sizeof sums))
+        WIDE(zni_map_sums, const zni_map *, const zn_real *, const zn_real *, size_t, double *);
+#undef CALL
+#define CALL(f) f(&a, y, x, COUNT, (zn_real)0.7, (zn_real)0.1, (zn_real)-0.3, out, add)
+        WIDE(zni_map_grad, const zni_map *, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, zn_real *, int);
+#undef CALL
+#define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out)
+        WIDE(zni_gate_run, const zn_real *, size_t, zn_real, zn_real, zn_real *);
+#undef CALL
+#define CALL(f) (sums[0] = sums[1] = 0.0, f(y, x, COUNT, (zn_real)1.3, (zn_real)-0.2, (zn_real)0.1, sums), memcpy(out, sums, sizeof sums))
+        WIDE(zni_gate_sums, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, double *);
+#undef CALL
+#define CALL(f) f(y, x, COUNT, (zn_real)1.3, (zn_real)-0.2, (zn_real)0.1, (zn_real)0.6, (zn_real)0.2, out, add)
+        WIDE(zni_gate_grad, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, zn_real, zn_real, zn_real *, int);
+#undef CALL
+#define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out, add)
+        WIDE(zni_affine, const zn_real *, size_t, zn_real, zn_real, zn_real *, int);
+#undef CALL
+    }
+}
+#endif
+
 int main(void) {
     test_convolutions();
+#if ZNI_DISPATCH
+    test_wide();
+#endif
     return check_done();
 }
