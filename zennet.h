@@ -2283,7 +2283,8 @@ ZNI_INLINE void zni_map_add_body(const zni_map *a, const zn_real *ZNI_RESTRICT x
     }
 }
 ZNI_WIDE(zni_map_add, (const zni_map *a, const zn_real *x, const zni_map *b, const zn_real *y, size_t count, int relu, zn_real *to), (a, x, b, y, count, relu, to))
-/* Sums run over chunks in 32 reals side by side, and over the chunks in double. */
+/* Sums run over chunks in 32 reals side by side, and over the chunks in double. (Taken in two halves gcc keeps them in the
+   registers of AVX-512: twice as fast out of the cache.) */
 #define ZNI_SIDE 32
 #define ZNI_CHUNK 2048
 ZNI_INLINE double zni_side_sum(const zn_real sum[ZNI_SIDE]) {
@@ -2297,13 +2298,14 @@ ZNI_INLINE void zni_power_sums_body(const zn_real *x, size_t count, zn_real abou
     while (count > 0) {
         zn_real sum[ZNI_SIDE] = {0}, squares[ZNI_SIDE] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
-        int l;
+        int h, l;
         for (i = 0; i + ZNI_SIDE <= now; i += ZNI_SIDE)
-            for (l = 0; l < ZNI_SIDE; ++l) {
-                zn_real d = x[i + (size_t)l] - about;
-                sum[l] += d;
-                squares[l] += d * d;
-            }
+            ZNI_UNROLL for (h = 0; h < ZNI_SIDE; h += ZNI_SIDE / 2)
+                for (l = h; l < h + ZNI_SIDE / 2; ++l) {
+                    zn_real d = x[i + (size_t)l] - about;
+                    sum[l] += d;
+                    squares[l] += d * d;
+                }
         for (l = 0; i < now; ++i, ++l) {
             zn_real d = x[i] - about;
             sum[l] += d;
@@ -2324,14 +2326,15 @@ ZNI_INLINE void zni_map_sums_body(const zni_map *m, const zn_real *dy, const zn_
     while (count > 0) {
         zn_real sum[ZNI_SIDE] = {0}, dot[ZNI_SIDE] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
-        int l;
+        int h, l;
         for (i = 0; i + ZNI_SIDE <= now; i += ZNI_SIDE)
-            for (l = 0; l < ZNI_SIDE; ++l) {
-                zn_real d = x[i + (size_t)l] - map.mean, g = dy[i + (size_t)l];
-                g = d * map.scale + map.shift > floor_x ? g : 0;
-                sum[l] += g;
-                dot[l] += g * d;
-            }
+            ZNI_UNROLL for (h = 0; h < ZNI_SIDE; h += ZNI_SIDE / 2)
+                for (l = h; l < h + ZNI_SIDE / 2; ++l) {
+                    zn_real d = x[i + (size_t)l] - map.mean, g = dy[i + (size_t)l];
+                    g = d * map.scale + map.shift > floor_x ? g : 0;
+                    sum[l] += g;
+                    dot[l] += g * d;
+                }
         for (l = 0; i < now; ++i, ++l) {
             zn_real d = x[i] - map.mean, g = dy[i];
             g = d * map.scale + map.shift > floor_x ? g : 0;
