@@ -2801,11 +2801,14 @@ typedef struct zni_run { /* columns of a tile that go to one line of the destina
 } zni_run;
 static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run runs[ZNI_MAX_COLUMNS]) {
     const zni_window *w = &p->win;
-    int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), at = 0, count = 0;
-    size_t n = (size_t)(q / w->wp / w->hp);
+    /* without zeros between them, lines go on into each other */
+    int joined = p->shift == 0 && p->dst_step == 1 && w->wp == w->gw && w->hp == w->gh && p->dst_line == (size_t)w->gw && (double)w->gh * w->gw < INT_MAX / 4;
+    int pitch = joined ? w->gh * w->gw : w->wp, width = joined ? pitch : w->gw, lines = joined ? 1 : w->hp, high = joined ? 1 : w->gh;
+    int b = (int)(q % pitch), a = (int)(q / pitch % lines), at = 0, count = 0;
+    size_t n = (size_t)(q / pitch / lines);
     while (at < columns && n < (size_t)w->n) {
-        int len = w->wp - b < columns - at ? w->wp - b : columns - at, valid = w->gw - b < len ? w->gw - b : len;
-        if (a < w->gh && valid > 0) {
+        int len = pitch - b < columns - at ? pitch - b : columns - at, valid = width - b < len ? width - b : len;
+        if (a < high && valid > 0) {
             zni_run *run = &runs[count++];
             run->first = at;
             run->count = valid;
@@ -2815,7 +2818,7 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
         }
         at += len;
         b = 0;
-        if (++a == w->hp) {
+        if (++a == lines) {
             a = 0;
             ++n;
         }
@@ -2839,14 +2842,19 @@ ZNI_INLINE void zni_pass_line(const zni_run *run, const zn_real *ZNI_RESTRICT li
             to[2 * j] = line[j];
             to[2 * j + 1] = odd[j];
         }
-    else if (blank && !add)
+    else if (blank && add)
+        for (j = 0; j < run->odd; ++j) {
+            to[2 * j] += line[j];
+            to[2 * j + 1] += 0; /* whole vectors are faster than every other value */
+        }
+    else if (blank)
         for (j = 0; j < run->odd; ++j) {
             to[2 * j] = line[j];
             to[2 * j + 1] = 0;
         }
     else
         for (j = 0; j < run->count; ++j) to[j * step] = line[j] + (add ? to[j * step] : 0);
-    if (step == 2 && run->odd < run->count && (odd != NULL || (blank && !add))) to[2 * run->odd] = line[run->odd] + (add ? to[2 * run->odd] : 0);
+    if (step == 2 && run->odd < run->count && (odd != NULL || blank)) to[2 * run->odd] = line[run->odd] + (add ? to[2 * run->odd] : 0);
 }
 /* Rows first .. first + rows - 1 of a tile's results go where they belong. */
 ZNI_INLINE void zni_pass_scatter_body(const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add) {
@@ -2861,32 +2869,34 @@ ZNI_INLINE void zni_pass_scatter_body(const zni_pass *p, const zni_run *runs, in
 ZNI_WIDE(zni_pass_scatter, (const zni_pass *p, const zni_run *runs, int count, const zn_real *from, int columns, int first, int rows, zn_real *dst, int add), (p, runs, count, from, columns, first, rows, dst, add))
 
 #define ZNI_PANELS_AT_ONCE 8
-/* One block of one group: its band is filled, then column after column of tiles computed. scratch holds the band and a
-   few tiles. */
-static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, const zni_map *maps,
-                           zn_real *dst, int add, zn_real *scratch) {
+/* Positions begin .. end - 1 of one group, tile after tile; position begin is the first of the band. tiles: room for a few. */
+static void zni_pass_tiles(const zni_kernels *kernels, const zni_pass *p, int steps, const int *off, const zn_real *panels, const zn_real *band, ptrdiff_t begin, ptrdiff_t end,
+                           zn_real *dst, int add, zn_real *tiles) {
     int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
-    ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions, q;
+    ptrdiff_t q;
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) = p->shift > 0 ? kernels->strip : kernels->tile;
-    size_t panel = (size_t)(blocks->steps + 1) * (size_t)rows;
-    zn_real *tiles = scratch + blocks->planes * (size_t)blocks->band;
+    size_t panel = (size_t)(steps + 1) * (size_t)rows;
     zni_run runs[ZNI_MAX_COLUMNS];
-    zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, maps, begin, blocks->band, scratch, (size_t)blocks->band);
     for (q = begin; q < end; q += columns) {
         int count = zni_pass_runs(p, q, columns, runs);
-        const zn_real *b = scratch + (q - begin);
+        const zn_real *b = band + (q - begin);
         int direct = count == 1 && runs[0].count == columns && runs[0].rows == p->rows && p->dst_step == 1 ? whole : 0, now;
         if (count == 0) continue;
-        for (t = 0; t < direct; ++t)
-            tile(blocks->steps, panels + (size_t)t * panel, b, blocks->off, dst + runs[0].to + (size_t)(t * rows) * p->dst_row, p->dst_row, add, NULL);
+        for (t = 0; t < direct; ++t) tile(steps, panels + (size_t)t * panel, b, off, dst + runs[0].to + (size_t)(t * rows) * p->dst_row, p->dst_row, add, NULL);
         for (t = direct; t * rows < p->rows; t += now) {
             now = (p->rows - t * rows + rows - 1) / rows;
             if (now > ZNI_PANELS_AT_ONCE) now = ZNI_PANELS_AT_ONCE;
-            for (i = 0; i < now; ++i)
-                tile(blocks->steps, panels + (size_t)(t + i) * panel, b, blocks->off, tiles + (size_t)(i * rows * columns), (size_t)columns, 0, NULL);
+            for (i = 0; i < now; ++i) tile(steps, panels + (size_t)(t + i) * panel, b, off, tiles + (size_t)(i * rows * columns), (size_t)columns, 0, NULL);
             zni_pass_scatter(p, runs, count, tiles, columns, t * rows, now * rows, dst, add);
         }
     }
+}
+/* One block of one group: its band is filled, then computed. scratch holds the band and a few tiles. */
+static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int block, const zn_real *panels, const zn_real *src, const zni_map *maps,
+                           zn_real *dst, int add, zn_real *scratch) {
+    ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions;
+    zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, maps, begin, blocks->band, scratch, (size_t)blocks->band);
+    zni_pass_tiles(kernels, p, blocks->steps, blocks->off, panels, scratch, begin, end, dst, add, scratch + blocks->planes * (size_t)blocks->band);
 }
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
 static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
@@ -2948,8 +2958,7 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
 }
 
 /* ---- the weights' gradient: dot products of bands ---- */
-#define ZNI_DOT_BAND 64       /* rows of dy in one band */
-#define ZNI_OUTER_BAND 240    /* the same for products by columns */
+#define ZNI_DOT_BAND 256      /* rows of dy in one band */
 #define ZNI_OUTER_POSITIONS 128 /* of dy turned round at a time: they stay in the first cache */
 #define ZNI_DOT_POSITIONS 512 /* shortest block: a tile's twelve sums are added up across their lanes once per block */
 #define ZNI_DOT_TASKS 32
@@ -2961,11 +2970,17 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     int channels;  /* of dy per group */
     int rows, chunks, parts;
     int outer;     /* products by columns of dy, for more than a few rows of it */
+    zni_pass data; /* where w is given: the gradient of the data, from the same bands of dy */
+    const zn_real *w;
+    zn_real *dx;
+    int add;
     size_t dy_channel, dy_group; /* steps of dy */
     size_t one;                  /* sums of a group in one part */
     size_t tiles;                /* reals of the tiles of a chunk */
 } zni_dots;
 
+/* Whether both gradients are taken in one pass: grids are lines, and one band holds all rows of dy. */
+static int zni_conv_shares(const zni_conv_shape *s) { return s->k == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1 && s->o <= ZNI_DOT_BAND; }
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
     int strip;
@@ -2978,12 +2993,12 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->dy.sx = d->dy.px = d->dy.kw = 1;
     d->dy.top = d->dy.left = 0;
     d->outer = !strip && p->rows >= 16 && p->channels * p->win.kh * p->win.kw >= 16;
-    d->rows = d->outer ? ZNI_OUTER_BAND : ZNI_DOT_BAND;
-    if (d->rows > p->rows) d->rows = p->rows;
+    d->rows = p->rows < ZNI_DOT_BAND ? p->rows : ZNI_DOT_BAND;
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
-    if (!zni_blocks_plan(ctx, p, d->rows, lanes, d->outer ? ZNI_OUTER_POSITIONS : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
+    if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data);
+    if (!zni_blocks_plan(ctx, p, d->rows, d->w != NULL ? ZNI_TILE_VECTORS * lanes : lanes, d->outer ? ZNI_OUTER_POSITIONS : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
     if (d->outer) d->tiles = zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
     else d->tiles = zni_size_mul((size_t)((d->rows + ZNI_DOT_ROWS) * lanes), (size_t)(d->blocks.steps + ZNI_DOT_ROWS));
     d->one = zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
@@ -3080,9 +3095,9 @@ static void zni_outer_finish(const zni_kernels *kernels, int rows, int steps, co
         first += width;
     }
 }
-/* Products of a chunk of rows over the blocks of one part. */
+/* Products of a chunk of rows over the blocks of one part. panels, off: of the data's gradient. */
 static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *sums,
-                          zn_real *scratch) {
+                          const zn_real *panels, const int *off, zn_real *scratch) {
     const zni_pass *p = &d->pass;
     const zni_blocks *blocks = &d->blocks;
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
@@ -3099,6 +3114,8 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
         zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
         if (d->outer) zni_outer_block(kernels, blocks, rows, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
+        if (d->w != NULL)
+            zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, q + blocks->len < blocks->positions ? q + blocks->len : blocks->positions, d->dx, d->add, tiles + d->tiles);
     }
     if (d->outer) zni_outer_finish(kernels, rows, blocks->steps, tiles, sums);
     else zni_dots_finish(kernels, d, rows, tiles, sums);
@@ -3117,20 +3134,35 @@ static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *
                 if (at >= 0) dw[at] += (zn_real)sum;
             }
 }
-static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw) {
+/* dw += dy * x^T, and where w is given (zni_conv_shares) dx (+)= w^T * dy. */
+static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw, const zn_real *w, zn_real *dx, int add) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     zni_dots d;
-    int threads = zni_max_threads(), task, tasks;
-    size_t per_thread;
-    zn_real *sums, *scratch;
+    int threads = zni_max_threads(), task, tasks, *off = NULL;
+    size_t per_thread, panel = 0;
+    zn_real *sums, *scratch, *panels = NULL;
+    memset(&d, 0, sizeof d);
+    d.w = w;
+    d.dx = dx;
+    d.add = add;
     if (!zni_dots_plan(ctx, s, kernels->lanes, &d)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
     per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + ZNI_OUTER_POSITIONS * ZNI_TILE_VECTORS * ZNI_MAX_LANES + d.tiles + 64;
+    if (w != NULL) {
+        panel = (size_t)((d.data.rows + kernels->rows - 1) / kernels->rows * kernels->rows) * (size_t)(d.rows + 1);
+        per_thread += (size_t)(ZNI_PANELS_AT_ONCE * kernels->rows * ZNI_TILE_VECTORS * kernels->lanes);
+        panels = zni_reals_take(ctx, panel);
+        off = (int *)zni_buffer_take(ctx, (size_t)d.rows * sizeof(int));
+    }
     sums = zni_reals_take(ctx, zni_size_mul(d.one, zni_size_mul((size_t)d.pass.groups, (size_t)d.parts)));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
-    if (sums != NULL && scratch != NULL) {
+    if (ctx->code == ZN_OK) {
+        if (w != NULL) {
+            zni_pass_pack(&d.data, 0, kernels->rows, w, NULL, panels);
+            for (task = 0; task < d.rows; ++task) off[task] = task * d.blocks.band;
+        }
         tasks = d.pass.groups * d.chunks * d.parts;
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
-        for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, maps, dy, sums, scratch + (size_t)zni_thread() * per_thread);
+        for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, maps, dy, sums, panels, off, scratch + (size_t)zni_thread() * per_thread);
         tasks = d.pass.groups * d.pass.rows;
         if (d.pass.shift > 0) /* the rows of a strip share their weights */
             for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
@@ -3141,6 +3173,8 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     }
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, sums);
+    zni_buffer_give(ctx, off);
+    zni_buffer_give(ctx, panels);
     zni_buffer_give(ctx, d.blocks.off);
     return ctx->code;
 }
@@ -3175,11 +3209,19 @@ static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, 
 /* dw += dy * x^T. With maps ZN_ERROR_UNSUPPORTED (without a message) means that x must be there itself. */
 static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zn_result result = zni_pass_weights(ctx, s, x, maps, dy, dw);
+        zn_result result = zni_pass_weights(ctx, s, x, maps, dy, dw, NULL, NULL, 0);
         if (result != ZN_ERROR_UNSUPPORTED || maps != NULL) return result;
     }
     zni_conv2d_plain_backward_weights(s, x, dy, dw);
     return ZN_OK;
+}
+/* Both, each where it is wanted (not NULL), side by side where they can read dy together. */
+static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add) {
+    zn_result result = ZN_ERROR_UNSUPPORTED;
+    if (dw != NULL && dx != NULL && zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST) result = zni_pass_weights(ctx, s, x, maps, dy, dw, w, dx, add);
+    if (result != ZN_ERROR_UNSUPPORTED) return result;
+    result = dw != NULL ? zni_conv2d_backward_weights(ctx, s, x, maps, dy, dw) : ZN_OK;
+    return dx != NULL && result == ZN_OK ? zni_conv2d_backward_data(ctx, s, dy, w, dx, add) : result;
 }
 /* dbias += sum of dy, channel by channel. */
 static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy, zn_real *dbias) {
@@ -3600,9 +3642,9 @@ static zn_result zni_conv2d_backward(zn_tensor *y) {
     int add, mapped = x->pending == ZNI_PENDING_MAP;
     zn_real *dw = zni_grad_zeroed(w), *dbias = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL, *dx;
     if (dbias != NULL) zni_conv2d_backward_bias(&s, y->grad, dbias);
-    if (dw != NULL && zni_conv2d_backward_weights(y->ctx, &s, mapped ? x->base->data : x->data, mapped ? x->maps : NULL, y->grad, dw) != ZN_OK) return y->ctx->code;
     dx = zni_grad(x, &add);
-    return dx != NULL ? zni_conv2d_backward_data(y->ctx, &s, y->grad, w->data, dx, add) : ZN_OK;
+    if (y->ctx->code != ZN_OK) return y->ctx->code;
+    return zni_conv2d_backward_both(y->ctx, &s, mapped ? x->base->data : x->data, mapped ? x->maps : NULL, y->grad, w->data, dw, dx, add);
 }
 
 /* ---- linear ---- */

@@ -58,9 +58,16 @@ static void check_conv(zn_ctx *ctx, const int *v) {
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
     }
-    CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw) == ZN_OK, name);
+    CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw, NULL, NULL, 0) == ZN_OK, name);
     zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
     CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 2 * tolerance, name);
+    for (add = 0; add < 2 && zni_conv_shares(&s); ++add) { /* both gradients from one reading of dy */
+        CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw, w, dx, add) == ZN_OK, name);
+        zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
+        zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
+        CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 4 * tolerance, name);
+        CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 4 * tolerance, name);
+    }
     zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
     zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
 }
