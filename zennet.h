@@ -1353,6 +1353,7 @@ typedef struct zni_block_header { /* in front of every allocation, so that the c
 } zni_block_header;
 
 #define ZNI_PI 3.14159265358979323846
+#define ZNI_CACHE_LISTS 48
 #define ZNI_ALIGN 64 /* one cache line and one 512-bit vector */
 
 struct zn_ctx {
@@ -1363,7 +1364,7 @@ struct zn_ctx {
     struct zn_tensor *tensors; /* created tensors, newest first; dropped with the context */
     int no_grad;               /* depth of zn_no_grad_begin */
     size_t bytes, peak_bytes;  /* allocated now, and at most so far */
-    struct zni_cached_block *cache; /* freed tape buffers kept for the next step */
+    struct zni_cached_block *cache[ZNI_CACHE_LISTS]; /* freed tape buffers kept for the next step, by their size */
     const struct zni_kernels *kernels; /* compiled for this machine; NULL until first asked for */
 };
 
@@ -1456,21 +1457,32 @@ static size_t zni_buffer_bytes(const void *memory) { /* of a zni_alloc result */
     memcpy(&header, p.out - sizeof header, sizeof header);
     return header.bytes;
 }
+/* They hang in a list for each power of two, so that few are looked at: the header of each costs a miss of the cache. */
+static int zni_buffer_list(size_t bytes) {
+    int list = 0;
+    while (list < ZNI_CACHE_LISTS - 1 && (bytes >>= 1) > 0) ++list;
+    return list;
+}
 static void zni_cache_flush(zn_ctx *ctx) {
-    while (ctx->cache != NULL) {
-        zni_cached_block *block = ctx->cache;
-        ctx->cache = block->next;
-        zni_free(ctx, block);
-    }
+    int list;
+    for (list = 0; list < ZNI_CACHE_LISTS; ++list)
+        while (ctx->cache[list] != NULL) {
+            zni_cached_block *block = ctx->cache[list];
+            ctx->cache[list] = block->next;
+            zni_free(ctx, block);
+        }
 }
 /* Smallest cached buffer that fits and wastes at most an eighth, or fresh memory. */
 static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
     zni_cached_block **at, **best = NULL;
+    int list, last;
     if (bytes < sizeof(zni_cached_block)) bytes = sizeof(zni_cached_block);
-    for (at = &ctx->cache; *at != NULL; at = &(*at)->next) {
-        size_t have = zni_buffer_bytes(*at);
-        if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
-    }
+    last = zni_buffer_list(zni_size_add(bytes, bytes / 8));
+    for (list = zni_buffer_list(bytes); list <= last && best == NULL; ++list)
+        for (at = &ctx->cache[list]; *at != NULL; at = &(*at)->next) {
+            size_t have = zni_buffer_bytes(*at);
+            if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
+        }
     if (best != NULL) {
         zni_cached_block *block = *best;
         *best = block->next;
@@ -1480,9 +1492,11 @@ static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
 }
 static void zni_buffer_give(zn_ctx *ctx, void *memory) {
     zni_cached_block *block = (zni_cached_block *)memory;
+    int list;
     if (memory == NULL) return;
-    block->next = ctx->cache;
-    ctx->cache = block;
+    list = zni_buffer_list(zni_buffer_bytes(memory));
+    block->next = ctx->cache[list];
+    ctx->cache[list] = block;
 }
 static zn_real *zni_reals_take(zn_ctx *ctx, size_t count) { return (zn_real *)zni_buffer_take(ctx, zni_size_mul(count, sizeof(zn_real))); }
 
