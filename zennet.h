@@ -487,7 +487,7 @@ typedef enum zn_score_kind {
     ZN_SCORE_NASWOT,    /* log-determinant of the kernel of ReLU patterns, arXiv 2006.04647 */
     ZN_SCORE_TENAS,     /* minus the condition number of the neural tangent kernel, arXiv 2102.11535 */
     ZN_SCORE_ZEN_EXPECTED, /* what ZEN comes to on average, by formulas over the layers instead of images (IMPL-SCORE):
-                           ranks nearly as ZEN does in some 50 microseconds. For convolutions, norms and ReLUs in a row,
+                           ranks nearly as ZEN does, in some 10 microseconds. For convolutions, norms and ReLUs in a row,
                            as super blocks are; ZN_ERROR_UNSUPPORTED for others */
     ZN_SCORE_FLOPS,     /* budget arithmetic of the network without links */
     ZN_SCORE_PARAMS,
@@ -603,7 +603,7 @@ typedef struct zn_search_opts {
     int deepmad;                 /* 0; 1: the logarithm of the DeepMAD entropy is added */
     int sieve_score;             /* -1; else a zn_score_kind, a cheaper one than score: the search goes by it, and the best of
                                     the last population, `finalists` of them, get `score` itself to choose the result.
-                                    ZEN_EXPECTED is the sieve for ZEN: the same ranks within 1 % in a thousandth of the time */
+                                    ZEN_EXPECTED is the sieve for ZEN: nearly its ranks, thousands of times as fast */
     int sieve_batch, sieve_resolution; /* 0, 0; else the search scores with these, the finalists with batch and resolution */
     int finalists, final_repeat; /* 16, 1 draw each; of a search with a sieve */
     int population;              /* 512 */
