@@ -3092,6 +3092,11 @@ ZNI_INLINE void zni_turn_body(const zn_real *ZNI_RESTRICT from, size_t pitch, in
     for (i = rows; i < width; ++i)
         for (p = 0; p < (size_t)positions; ++p) to[p * (size_t)width + (size_t)i] = 0;
 }
+/* Vectors of the next tile when `left` rows are left. */
+static int zni_outer_vectors(const zni_kernels *kernels, int left) {
+    int vectors = (left + kernels->lanes - 1) / kernels->lanes;
+    return vectors < ZNI_TILE_VECTORS ? vectors : ZNI_TILE_VECTORS;
+}
 /* Sums of one block, tile after tile, onto those of the blocks before. */
 static void zni_outer_block(const zni_kernels *kernels, const zni_blocks *blocks, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
     const zn_real *a[8];
@@ -3100,7 +3105,7 @@ static void zni_outer_block(const zni_kernels *kernels, const zni_blocks *blocks
         int positions = blocks->len - p < ZNI_OUTER_POSITIONS ? blocks->len - p : ZNI_OUTER_POSITIONS;
         zn_real *at = tiles;
         for (first = 0; first < rows;) {
-            int left = rows - first, vectors = left > (ZNI_TILE_VECTORS - 1) * kernels->lanes ? ZNI_TILE_VECTORS : (left + kernels->lanes - 1) / kernels->lanes, width = vectors * kernels->lanes;
+            int left = rows - first, vectors = zni_outer_vectors(kernels, left), width = vectors * kernels->lanes;
             zni_turn_body(dy + (size_t)first * (size_t)blocks->band + p, (size_t)blocks->band, left < width ? left : width, positions, width, columns);
             for (r = 0; r < blocks->steps; r += kernels->rows, at += kernels->rows * width) {
                 for (i = 0; i < kernels->rows; ++i) a[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
@@ -3114,7 +3119,7 @@ static void zni_outer_block(const zni_kernels *kernels, const zni_blocks *blocks
 static void zni_outer_finish(const zni_kernels *kernels, int rows, int steps, const zn_real *tiles, zn_real *sums) {
     int first, r, i, j;
     for (first = 0; first < rows;) {
-        int left = rows - first, vectors = left > (ZNI_TILE_VECTORS - 1) * kernels->lanes ? ZNI_TILE_VECTORS : (left + kernels->lanes - 1) / kernels->lanes, width = vectors * kernels->lanes;
+        int left = rows - first, width = zni_outer_vectors(kernels, left) * kernels->lanes;
         for (r = 0; r < steps; r += kernels->rows)
             for (i = 0; i < kernels->rows; ++i, tiles += width)
                 for (j = 0; r + i < steps && j < width && j < left; ++j) sums[(size_t)(first + j) * (size_t)steps + (size_t)(r + i)] = tiles[j];
