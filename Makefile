@@ -21,9 +21,10 @@ TESTS      = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) $(DOUB
 
 # Each program holds the whole library when it is compiled by hand. Here the implementation is compiled once per real type
 # and shared: ZENNET_IMPLEMENTATION_DONE tells the header that it stands elsewhere. Tests that look inside stay whole.
-WHOLE    = $(shell grep -lE 'zni_|ZNI_|ZN_MALLOC|ZENNET_STATIC|zimi_|ZIM_MALLOC' /dev/null tests/*.c data_tools/*.c)
-SHARED   = $(if $(filter $<,$(WHOLE)),,-DZENNET_IMPLEMENTATION_DONE -DZENNET_IMAGE_IMPLEMENTATION_DONE)
-objects  = $(if $(filter $<,$(WHOLE)),,-x none $(1) $(BUILD)/zennet_image.o)
+WHOLE    = $(shell grep -lE 'zni_|ZNI_|ZN_MALLOC|ZENNET_STATIC' /dev/null tests/*.c data_tools/*.c)
+IMAGE_WHOLE = $(shell grep -lE 'zimi_|ZIM_MALLOC' /dev/null tests/*.c data_tools/*.c)
+SHARED   = $(if $(filter $<,$(WHOLE)),,-DZENNET_IMPLEMENTATION_DONE) $(if $(filter $<,$(IMAGE_WHOLE)),,-DZENNET_IMAGE_IMPLEMENTATION_DONE)
+objects  = -x none $(if $(filter $<,$(WHOLE)),,$(1)) $(if $(filter $<,$(IMAGE_WHOLE)),,$(BUILD)/zennet_image.o)
 OBJECTS  = $(BUILD)/zennet.o $(BUILD)/zennet_double.o $(BUILD)/zennet_image.o
 
 all: $(EXAMPLES) $(DATA_TOOLS) $(TESTS) ## build every example, tool and test program

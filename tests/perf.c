@@ -136,7 +136,7 @@ int perf_counted(work *w, int (*run)(work *));
 int perf_counted(work *w, int (*run)(work *)) { return run(w); }
 static int (*volatile counted)(work *, int (*)(work *)) = perf_counted;
 
-/* The instruction set that zennet.h chooses here (its zni_kernels_run), and who compiled. */
+/* The instruction set that zennet.h chooses here, and who compiled. */
 static void about(void) {
     const char *level = "base";
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(ZN_NO_DISPATCH)
