@@ -56,6 +56,7 @@ int main(int argc, char **argv) {
                              {"timing", TOOL_FLAG, &r.timing, "", "also print seconds of a draw", 0, 0},
                              {"json", TOOL_FLAG, &r.json, "", "a JSON array instead of text", 0, 0}};
     zn_ctx *ctx = NULL;
+    zn_scorer *scorer = NULL, *rival = NULL;
     status = tool_parse(argc, argv, "STRUCTURE|NAME|FILE...", "Scores networks without training them; higher is better.", options, (int)(sizeof options / sizeof options[0]), words, MAX_WORDS, &count);
     if (status != TOOL_GO) return status;
     if (count < 1) return tool_misused("a structure, a name or a file is missing", "");
@@ -69,14 +70,20 @@ int main(int argc, char **argv) {
     if (beside != NULL) second.kind = (zn_score_kind)zn_score_parse(beside);
     use_threads(threads);
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return TOOL_FAILED;
+    if (zn_scorer_create(ctx, &o, &scorer) != ZN_OK || (beside != NULL && zn_scorer_create(ctx, &second, &rival) != ZN_OK)) {
+        fprintf(stderr, "%s: %s\n", tool_name, zn_error_text(ctx));
+        zn_scorer_destroy(scorer);
+        zn_ctx_destroy(ctx);
+        return TOOL_FAILED;
+    }
     if (r.json) printf("[");
     for (i = 0; i < count; ++i) {
         char *text = structure_of_word(words[i]);
         double begin;
         zn_score_result s, b;
-        if (text != NULL && beside != NULL && zn_score(ctx, text, &second, &b) == ZN_OK) r.beside[r.lines] = b.mean;
+        if (text != NULL && beside != NULL && zn_scorer_run(rival, text, &b) == ZN_OK) r.beside[r.lines] = b.mean;
         begin = tool_seconds();
-        if (text != NULL && zn_score(ctx, text, &o, &s) == ZN_OK) { /* refuses while an error of the second stands */
+        if (text != NULL && zn_scorer_run(scorer, text, &s) == ZN_OK) { /* refuses while an error of the second stands */
             r.means[r.lines] = s.mean;
             print_result(&r, text, &o, &s, tool_seconds() - begin, beside);
             ++r.lines;
@@ -90,6 +97,8 @@ int main(int argc, char **argv) {
     }
     if (r.json) printf("\n]\n");
     if (beside != NULL) fprintf(r.json ? stderr : stdout, "rank correlation of %s and %s over %d structures: %.4f\n", kind, beside, r.lines, rank_correlation(r.means, r.beside, r.lines));
+    zn_scorer_destroy(rival);
+    zn_scorer_destroy(scorer);
     zn_ctx_destroy(ctx);
     return failed ? TOOL_FAILED : TOOL_DONE;
 }

@@ -267,6 +267,58 @@ static void test_refused(zn_ctx *ctx) {
     CHECK(zn_structure_effective_score(NULL, &v) == ZN_ERROR_ARGUMENT && zn_structure_depth_penalty(NULL) == 0.0);
 }
 
+/* A scorer that is kept scores as a new one does, whatever it scored before, and after an error too. */
+static void test_scorer(zn_ctx *ctx, zn_score_kind kind) {
+    static const char *const texts[] = {TINY, "ConvKX(3,8,3,2)BN(8)RELU(8)ConvKX(8,8,1,1)", "SuperConvK3BNRELU(3,32,1,1)SuperResK3K3(32,32,1,32,2)", TINY};
+    zn_score_opts o = small_opts(kind);
+    zn_scorer *s = NULL;
+    zn_score_result r;
+    int i;
+    o.repeat = 2;
+    CHECK(zn_scorer_create(ctx, &o, &s) == ZN_OK);
+    for (i = 0; i < 4; ++i) {
+        CHECK(zn_scorer_run(s, "SuperConvK3BNRELU(3,8,2,1)x", &r) == ZN_ERROR_STRUCTURE && zn_scorer_run(s, texts[i], &r) == ZN_ERROR_STRUCTURE);
+        zn_error_clear(ctx);
+        CHECK_FOR(zn_scorer_run(s, texts[i], &r) == ZN_OK && r.repeat == 2 && r.mean == score_of(ctx, texts[i], &o).mean, texts[i]);
+    }
+    CHECK(zn_scorer_run(s, NULL, &r) == ZN_ERROR_ARGUMENT && zn_error_code(ctx) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
+    zn_scorer_destroy(s);
+    zn_scorer_destroy(NULL);
+    CHECK(zn_scorer_run(NULL, TINY, &r) == ZN_ERROR_ARGUMENT && zn_scorer_create(NULL, &o, &s) == ZN_ERROR_ARGUMENT && s == NULL);
+    o.batch = 0;
+    CHECK(zn_scorer_create(ctx, &o, &s) == ZN_ERROR_ARGUMENT && s == NULL);
+    zn_error_clear(ctx);
+}
+/* The same when memory runs out anywhere in it. */
+static void test_scorer_memory(zn_score_kind kind) {
+    failing f;
+    zn_ctx *ctx = failing_context(&f, -1);
+    zn_score_opts o = small_opts(kind);
+    zn_scorer *s = NULL;
+    zn_score_result r;
+    long n, wrong = 0;
+    double want;
+    o.resolution = 8;
+    want = score_of(ctx, TINY, &o).mean;
+    CHECK(zn_scorer_create(ctx, &o, &s) == ZN_OK);
+    for (n = 0; n < 100000; ++n) {
+        zn_result result;
+        f.left = n;
+        result = zn_scorer_run(s, TINY, &r);
+        f.left = -1;
+        if (result == ZN_OK) break;
+        if (result != ZN_ERROR_MEMORY || zn_error_code(ctx) != result) ++wrong;
+        zn_error_clear(ctx);
+        if (n % 7 == 0 && (zn_scorer_run(s, TINY, &r) != ZN_OK || r.mean != want)) ++wrong;
+    }
+    CHECK_FOR(wrong == 0 && n > 3 && r.mean == want, zn_score_text(kind));
+    zn_scorer_destroy(s);
+    CHECK(f.live == 1);
+    zn_ctx_destroy(ctx);
+    CHECK(f.live == 0);
+}
+
 /* Every nth allocation fails in turn: an error, nothing left behind, and the next try works. */
 static void test_memory(zn_score_kind kind) {
     failing f;
@@ -303,7 +355,12 @@ int main(void) {
     test_threads(ctx);
     test_cannot_be_computed(ctx);
     test_refused(ctx);
+    test_scorer(ctx, ZN_SCORE_ZEN);
+    test_scorer(ctx, ZN_SCORE_GRADNORM);
+    test_scorer(ctx, ZN_SCORE_NASWOT);
     zn_ctx_destroy(ctx);
+    test_scorer_memory(ZN_SCORE_ZEN);
+    test_scorer_memory(ZN_SCORE_GRADNORM);
     test_memory(ZN_SCORE_ZEN);
     test_memory(ZN_SCORE_NASWOT);
     test_memory(ZN_SCORE_TENAS);
