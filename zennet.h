@@ -12280,7 +12280,7 @@ typedef struct zni_tile_kernel {
 typedef struct zni_infer_kernels {
     zni_tile_kernel tiles[4];        /* widest first; the last has 1 block */
     int lanes;                       /* of a vector: a depthwise one may hold two pixels */
-    zni_tile_kernel depthwise[2][2]; /* of every pixel, of every second pixel (always one a vector); 8 or 7 vectors at a time */
+    zni_tile_kernel depthwise[2][3]; /* of every pixel, of every second pixel (always one a vector); 8, 7 or 4 vectors at a time */
     /* count pixels, from `step` values apart to ZNI_LANES apart, through a gate x*p or x*sigmoid(p*x + q) */
     void (*copy)(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to);
     /* mean and sum of squared deviations of each lane over count pixels */
@@ -12336,13 +12336,17 @@ ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int 
 
 /* A single block of outputs, or a depthwise one, would wait for its loads, one for each product. So what is fetched serves
    a run of up to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of
-   60 GFLOP/s). x_step: from a vector of pixels to the next; repeat: one channel's value for all outputs. */
+   60 GFLOP/s). x_step: from a vector of pixels to the next; repeat: one channel's value for all outputs. A vector of 16
+   lanes holds two pixels: depthwise neighbours, or else pixel p of the first half of a tile and pixel p of the second (8
+   channels of ZenNet-R: 150 instead of 100 GFLOP/s; for depthwise ones of stride 2 this brings nothing). */
 ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int x_step, const int lanes, const int repeat, const int fused) {
     int m, j, l;
     ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
         zn_real value[16];
-        if (repeat)
-            for (l = 0; l < lanes; ++l) value[l] = x[m * x_step];
+        if (repeat) {
+            const zn_real one = x[m * x_step], other = x[(lanes > ZNI_LANES ? m + vectors : m) * x_step];
+            for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
+        }
         else
             for (l = 0; l < lanes; ++l) value[l] = x[m * x_step + l];
         ZNI_UNROLL for (j = 0; j < taps; ++j)
@@ -12355,9 +12359,9 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x
     const zn_real least = t->least;
     size_t vector, end = (size_t)(t->width * ZNI_LANES / lanes);
     for (vector = 0; vector < end; vector += (size_t)vectors) {
-        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + vector * (size_t)x_step;
+        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + vector * (size_t)(repeat ? lanes : x_step);
         const int *ZNI_RESTRICT off = t->off;
-        int left = t->steps, v, l;
+        int left = t->steps, v, l, h;
         ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
         do {
             int taps = *off & 3;
@@ -12368,13 +12372,17 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x
             w += taps * lanes;
         } while (--left > 0);
         ZNI_UNROLL for (v = 0; v < vectors; ++v) {
-            const zn_real *add = t->add + (vector + (size_t)v) * t->add_pixel;
-            zn_real *y = t->y + (vector + (size_t)v) * (size_t)lanes, sum[16]; /* y may be add */
-            if (repeat)
-                for (l = 0; l < lanes; ++l) sum[l] = acc[v][l] + add[l];
+            zn_real *y = t->y + (vector + (size_t)v) * (size_t)lanes, sum[ZNI_LANES];
+            if (!repeat)
+                for (l = 0; l < lanes; ++l) y[l] = acc[v][l] < least ? least : acc[v][l];
             else
-                for (l = 0; l < lanes; ++l) sum[l] = acc[v][l];
-            for (l = 0; l < lanes; ++l) y[l] = sum[l] < least ? least : sum[l];
+                ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
+                    size_t pixel = vector * (size_t)(lanes / ZNI_LANES) + (size_t)(v + h / ZNI_LANES * vectors);
+                    const zn_real *add = t->add + pixel * t->add_pixel; /* y may be add */
+                    y = t->y + pixel * ZNI_LANES;
+                    for (l = 0; l < ZNI_LANES; ++l) sum[l] = acc[v][h + l] + add[l];
+                    for (l = 0; l < ZNI_LANES; ++l) y[l] = sum[l] < least ? least : sum[l];
+                }
         }
     }
 }
@@ -12430,21 +12438,24 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_infer_tiles(t, p2, v2, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3, ZNI_LANES, ZNI_LANES, 1, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3 * ZNI_LANES / lanes, ZNI_LANES, lanes, 1, fused); } \
     target ZNI_VECTORISE static void zni_depthwise8_##name(const zni_strip *t) { zni_run_tiles(t, 8, lanes, lanes, 0, fused); } \
     target ZNI_VECTORISE static void zni_depthwise7_##name(const zni_strip *t) { zni_run_tiles(t, 7, lanes, lanes, 0, fused); } \
+    target ZNI_VECTORISE static void zni_depthwise4_##name(const zni_strip *t) { zni_run_tiles(t, 4, lanes, lanes, 0, fused); } \
     target ZNI_VECTORISE static void zni_skipping8_##name(const zni_strip *t) { zni_run_tiles(t, 8, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
     target ZNI_VECTORISE static void zni_skipping7_##name(const zni_strip *t) { zni_run_tiles(t, 7, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
+    target ZNI_VECTORISE static void zni_skipping4_##name(const zni_strip *t) { zni_run_tiles(t, 4, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
         zni_copy_body(mode, p, q, from, step, count, to, fused); \
     } \
     target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, fused); } \
     static const zni_infer_kernels zni_infer_##name = { \
         {{v0 * lanes / ZNI_LANES, p0, zni_tile0_##name}, {v1 * lanes / ZNI_LANES, p1, zni_tile1_##name}, {v2 * lanes / ZNI_LANES, p2, zni_tile2_##name}, {1, p3, zni_tile3_##name}}, \
-        lanes, {{{1, 8 * lanes / ZNI_LANES, zni_depthwise8_##name}, {1, 7 * lanes / ZNI_LANES, zni_depthwise7_##name}}, {{1, 8, zni_skipping8_##name}, {1, 7, zni_skipping7_##name}}}, \
+        lanes, {{{1, 8 * lanes / ZNI_LANES, zni_depthwise8_##name}, {1, 7 * lanes / ZNI_LANES, zni_depthwise7_##name}, {1, 4 * lanes / ZNI_LANES, zni_depthwise4_##name}}, \
+                {{1, 8, zni_skipping8_##name}, {1, 7, zni_skipping7_##name}, {1, 4, zni_skipping4_##name}}}, \
         zni_copy_##name, zni_statistics_##name};
 
-#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 12, 8)
+#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 12, 14)
 #define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 0, 1, 8)
 #define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 0, 1, 0, 1, 4)
 #if defined(__AVX512F__)
@@ -13029,12 +13040,19 @@ static size_t zni_gate_params(const zni_gate *g, int channels) {
     size_t n = (size_t)channels, h = (size_t)g->hidden;
     return g->kind == ZNI_SA_GATE ? 6 * (n / (size_t)(2 * g->groups)) : g->kind == ZNI_SE_GATE ? zni_size_mul(2 * h, n) + h + n : 2 * n;
 }
+static int zni_uses_narrow(const zni_infer_kernels *k, size_t blocks) {
+    const zni_tile_kernel *tile = NULL;
+    for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
+    return tile == &k->tiles[3];
+}
 static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     const zni_feature *in = &c->s.values[st->in], *out = &c->s.values[st->out];
     size_t taps = (size_t)(st->kernel * st->kernel), outs = zni_lanes_of(out);
     if (st->kind > ZNI_S_GROUPED) return 0;
     if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->lanes;
-    return zni_size_add(outs, zni_size_mul(zni_size_mul(outs, (size_t)(in->channels / st->groups)), taps));
+    taps = zni_size_mul(taps, (size_t)(in->channels / st->groups));
+    if (st->kind == ZNI_S_CONV && zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(out->channels))) outs += (size_t)(c->s.kernels->lanes - ZNI_LANES);
+    return zni_size_add(zni_lanes_of(out), zni_size_mul(outs, taps));
 }
 
 /* Taps j, j + spacing, ... of a row read neighbouring vectors: those of a phase; of every second pixel; with two pixels in
@@ -13054,11 +13072,6 @@ static int zni_row_runs(int kernel, int spacing, int first[ZNI_MAX_KERNEL], int 
         }
     }
     return count;
-}
-static int zni_uses_narrow(const zni_infer_kernels *k, size_t blocks) {
-    const zni_tile_kernel *tile = NULL;
-    for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
-    return tile == &k->tiles[3];
 }
 /* Offsets of a convolution's taps and, if narrow tiles take part, of its runs; of a depthwise one's runs alone. */
 static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
@@ -13119,7 +13132,7 @@ static zn_real zni_folded(const zn_net *net, const zni_step *st, int o, size_t a
    off receives where each run stands. A depthwise block is one input, its own. */
 static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
     const zni_feature *in = &s->values[st->in];
-    int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = depthwise && !st->skips ? s->kernels->lanes : ZNI_LANES, spacing = zni_spacing(s->kernels, st);
+    int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = st->skips ? ZNI_LANES : s->kernels->lanes, spacing = zni_spacing(s->kernels, st);
     int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st->kernel, spacing, first, length), wanted, c, i, r, j, l;
     for (wanted = ZNI_MAX_RUN; wanted > 0; --wanted)
         for (c = 0; c < inputs; ++c)
@@ -13282,10 +13295,10 @@ static void zni_task_statistics(const zni_frame *r, const zni_feature *v, size_t
 static const zn_real zni_zeros[ZNI_LANES] = {0};
 /* A row of pixels. The last, incomplete tile is computed whole a little to the left, or beyond the row where scratch has
    room for it, and what is new of it kept. */
-static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int width) {
+ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int width) {
     zn_real out[ZNI_MAX_TILE * ZNI_LANES * ZNI_MAX_TILE_BLOCKS];
     zni_strip t = *row;
-    int left = width % k->pixels, start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i;
+    int left = width % k->pixels, start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i, l;
     t.width = width - left;
     if (t.width > 0) k->run(&t);
     if (left == 0) return;
@@ -13299,11 +13312,13 @@ static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int wid
     k->run(&t);
     for (b = 0; b < k->blocks; ++b) {
         const zn_real *from = out + (b * k->pixels + skip) * ZNI_LANES;
+        const zn_real *add = row->add + (size_t)b * row->add_plane + (size_t)(start + skip) * row->add_pixel;
         zn_real *y = row->y + (size_t)b * row->y_plane + (start + skip) * ZNI_LANES;
-        for (i = 0; i < left * ZNI_LANES; ++i) {
-            zn_real v = from[i] + row->add[(size_t)b * row->add_plane + (size_t)((start + skip) + i / ZNI_LANES) * row->add_pixel + (size_t)(i % ZNI_LANES)];
-            y[i] = v < row->least ? row->least : v;
-        }
+        for (i = 0; i < left; ++i, from += ZNI_LANES, add += row->add_pixel, y += ZNI_LANES)
+            for (l = 0; l < ZNI_LANES; ++l) {
+                zn_real v = from[l] + add[l]; /* y may be add */
+                y[l] = v < row->least ? row->least : v;
+            }
     }
 }
 static zni_strip zni_strip_of(const zn_session *s, const zni_step *st) {
@@ -13319,6 +13334,13 @@ static zni_strip zni_strip_of(const zn_session *s, const zni_step *st) {
     }
     return t;
 }
+/* Of three the first that cuts rows of `size` pixels with the fewest left over. */
+static const zni_tile_kernel *zni_depthwise_for(const zni_tile_kernel *k, int size) {
+    int best = 0, i;
+    for (i = 1; i < 3; ++i)
+        if (zni_ceil_div(size, k[i].pixels) * k[i].pixels < zni_ceil_div(size, k[best].pixels) * k[best].pixels) best = i;
+    return k + best;
+}
 /* The tile that takes the step's outputs from a block on; its weights and offsets. */
 static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step *st, size_t block, zni_strip *t) {
     const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
@@ -13328,7 +13350,7 @@ static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step
     t->w = s->weights + st->weights + (blocks + block * per_block) * ZNI_LANES;
     t->off = s->offsets + st->offsets;
     t->steps = st->runs;
-    if (st->kind == ZNI_S_DEPTHWISE) return out->size % k->pixels != 0 && out->size % k[1].pixels == 0 ? k + 1 : k;
+    if (st->kind == ZNI_S_DEPTHWISE) return zni_depthwise_for(k, out->size);
     k = zni_tile_for(s->kernels, blocks - block);
     if (k == &s->kernels->tiles[3]) t->off += per_block;
     else t->steps = (int)per_block;
@@ -13352,11 +13374,11 @@ static void zni_front_line(const zni_frame *r, const zni_step *st, size_t first,
     const zn_session *s = r->s;
     const zni_step *front = &s->steps[st->front];
     const zni_feature *in = &s->values[front->in];
-    size_t b, room = zni_block_room(s, st), left = (size_t)st->padding * ZNI_LANES, width = (size_t)in->size * ZNI_LANES, i;
+    size_t b, room = zni_block_room(s, st), pitch = zni_row_room(s, st), left = (size_t)st->padding * ZNI_LANES, width = (size_t)in->size * ZNI_LANES, i;
     zni_strip t = zni_strip_of(s, front);
     const zni_tile_kernel *k;
     if (line < 0 || line >= in->size) {
-        for (b = 0; b < count; ++b) memset(to + b * room, 0, zni_row_room(s, st) * sizeof(zn_real));
+        for (b = 0; b < count; ++b) memset(to + b * room, 0, pitch * sizeof(zn_real));
         return;
     }
     t.x = zni_feature_at(r, in) + (size_t)line * width;
@@ -13368,7 +13390,7 @@ static void zni_front_line(const zni_frame *r, const zni_step *st, size_t first,
     }
     for (b = 0; b < count; ++b) {
         for (i = 0; i < left; ++i) to[b * room + i] = 0;
-        for (i = left + width; i < zni_row_room(s, st); ++i) to[b * room + i] = 0;
+        for (i = left + width; i < pitch; ++i) to[b * room + i] = 0;
     }
 }
 static void zni_fill(const zni_frame *r, const zni_step *st, size_t first, size_t count, int row, int rows, int again, zn_real *to) {
