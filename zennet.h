@@ -12267,6 +12267,7 @@ typedef struct zni_strip {   /* a row of pixels of a convolution's tile of outpu
     const int *off;          /* where each tap of each input stands, from a pixel; tiles of one block: 4 * place of a run + its taps */
     int steps;               /* entries of off, at least 1 */
     int width, step;         /* a multiple of the tile's pixels; depthwise: 2 takes every second pixel of x, else 1 */
+    int runs;                /* off and w are those of runs of taps */
     zn_real least;           /* smaller results become this: 0 for ReLU */
     const zn_real *never;    /* NULL: a second way out of the loop over off, as in zni_tile */
 } zni_strip;
@@ -12336,15 +12337,15 @@ ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int 
 
 /* A single block of outputs, or a depthwise one, would wait for its loads, one for each product. So what is fetched serves
    a run of up to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of
-   60 GFLOP/s). x_step: from a vector of pixels to the next; repeat: one channel's value for all outputs. A vector of 16
-   lanes holds two pixels: depthwise neighbours, or else pixel p of the first half of a tile and pixel p of the second (8
-   channels of ZenNet-R: 150 instead of 100 GFLOP/s; for depthwise ones of stride 2 this brings nothing). */
+   60 GFLOP/s). x_step: from a vector of pixels to the next. repeat: 0 takes what lies there; 1 one channel's value for all
+   lanes, the outputs; 2 for half of them each the values of pixel p of the first half of a tile and of pixel p of the second
+   (8 channels of ZenNet-R: 150 instead of 100 GFLOP/s; for depthwise ones of stride 2 the like brings nothing). */
 ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int x_step, const int lanes, const int repeat, const int fused) {
     int m, j, l;
     ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
         zn_real value[16];
-        if (repeat) {
-            const zn_real one = x[m * x_step], other = x[(lanes > ZNI_LANES ? m + vectors : m) * x_step];
+        if (repeat > 0) {
+            const zn_real one = x[m * x_step], other = x[(repeat > 1 ? m + vectors : m) * x_step];
             for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
         }
         else
@@ -12357,12 +12358,13 @@ ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_R
 ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x_step, const int lanes, const int repeat, const int fused) {
     zn_real acc[ZNI_MAX_TILE][16];
     const zn_real least = t->least;
-    size_t vector, end = (size_t)(t->width * ZNI_LANES / lanes);
+    const int blocks = repeat == 1 ? lanes / ZNI_LANES : 1; /* of outputs; else as many pixels */
+    size_t vector, end = (size_t)(t->width * ZNI_LANES * blocks / lanes);
     for (vector = 0; vector < end; vector += (size_t)vectors) {
-        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + vector * (size_t)(repeat ? lanes : x_step);
+        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + vector * (size_t)(repeat > 1 ? lanes : x_step);
         const int *ZNI_RESTRICT off = t->off;
         int left = t->steps, v, l, h;
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % ZNI_LANES];
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % (blocks * ZNI_LANES)];
         do {
             int taps = *off & 3;
             const zn_real *ZNI_RESTRICT x = from + (*off++ >> 2);
@@ -12373,13 +12375,13 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x
         } while (--left > 0);
         ZNI_UNROLL for (v = 0; v < vectors; ++v) {
             zn_real *y = t->y + (vector + (size_t)v) * (size_t)lanes, sum[ZNI_LANES];
-            if (!repeat)
+            if (repeat == 0)
                 for (l = 0; l < lanes; ++l) y[l] = acc[v][l] < least ? least : acc[v][l];
             else
                 ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
-                    size_t pixel = vector * (size_t)(lanes / ZNI_LANES) + (size_t)(v + h / ZNI_LANES * vectors);
-                    const zn_real *add = t->add + pixel * t->add_pixel; /* y may be add */
-                    y = t->y + pixel * ZNI_LANES;
+                    size_t pixel = repeat > 1 ? 2 * vector + (size_t)(v + h / ZNI_LANES * vectors) : vector + (size_t)v, block = blocks > 1 ? (size_t)(h / ZNI_LANES) : 0;
+                    const zn_real *add = t->add + block * t->add_plane + pixel * t->add_pixel; /* y may be add */
+                    y = t->y + block * t->y_plane + pixel * ZNI_LANES;
                     for (l = 0; l < ZNI_LANES; ++l) sum[l] = acc[v][h + l] + add[l];
                     for (l = 0; l < ZNI_LANES; ++l) y[l] = sum[l] < least ? least : sum[l];
                 }
@@ -12433,12 +12435,16 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     }
 }
 
-/* Up to three tiles of (vectors of `lanes`) x pixels, fewer where vectors are 0, and one of a single block. */
+/* Up to three tiles of (vectors of `lanes`) x pixels, fewer where vectors are 0, and one of a single block. The third, of one
+   vector, and the last take runs of taps. */
 #define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3) \
     target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { zni_infer_tiles(t, p2, v2, lanes, fused); } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3 * ZNI_LANES / lanes, ZNI_LANES, lanes, 1, fused); } \
+    target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { \
+        if (t->runs) zni_run_tiles(t, p2, ZNI_LANES, lanes, 1, fused); \
+        else zni_infer_tiles(t, p2, v2, lanes, fused); \
+    } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3 * ZNI_LANES / lanes, ZNI_LANES, lanes, lanes / ZNI_LANES, fused); } \
     target ZNI_VECTORISE static void zni_depthwise8_##name(const zni_strip *t) { zni_run_tiles(t, 8, lanes, lanes, 0, fused); } \
     target ZNI_VECTORISE static void zni_depthwise7_##name(const zni_strip *t) { zni_run_tiles(t, 7, lanes, lanes, 0, fused); } \
     target ZNI_VECTORISE static void zni_depthwise4_##name(const zni_strip *t) { zni_run_tiles(t, 4, lanes, lanes, 0, fused); } \
@@ -12455,7 +12461,7 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
                 {{1, 8, zni_skipping8_##name}, {1, 7, zni_skipping7_##name}, {1, 4, zni_skipping4_##name}}}, \
         zni_copy_##name, zni_statistics_##name};
 
-#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 12, 14)
+#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 12, 1, 14, 14)
 #define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 0, 1, 8)
 #define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 0, 1, 0, 1, 4)
 #if defined(__AVX512F__)
@@ -13040,7 +13046,18 @@ static size_t zni_gate_params(const zni_gate *g, int channels) {
     size_t n = (size_t)channels, h = (size_t)g->hidden;
     return g->kind == ZNI_SA_GATE ? 6 * (n / (size_t)(2 * g->groups)) : g->kind == ZNI_SE_GATE ? zni_size_mul(2 * h, n) + h + n : 2 * n;
 }
-static int zni_uses_narrow(const zni_infer_kernels *k, size_t blocks) {
+/* Whether a tile takes the step's taps in runs; whether any does; whether the last block is left to the tile of one. */
+static int zni_takes_runs(const zni_infer_kernels *k, const zni_tile_kernel *tile, const zni_step *st) { return tile == &k->tiles[3] || (tile == &k->tiles[2] && st->kernel > 1); }
+static int zni_uses_runs(const zni_infer_kernels *k, const zni_step *st, size_t blocks) {
+    const zni_tile_kernel *tile = NULL;
+    int uses = 0;
+    for (; blocks > 0; blocks -= (size_t)tile->blocks) {
+        tile = zni_tile_for(k, blocks);
+        uses |= zni_takes_runs(k, tile, st);
+    }
+    return uses;
+}
+static int zni_ends_narrow(const zni_infer_kernels *k, size_t blocks) {
     const zni_tile_kernel *tile = NULL;
     for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
     return tile == &k->tiles[3];
@@ -13051,7 +13068,7 @@ static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     if (st->kind > ZNI_S_GROUPED) return 0;
     if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->lanes;
     taps = zni_size_mul(taps, (size_t)(in->channels / st->groups));
-    if (st->kind == ZNI_S_CONV && zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(out->channels))) outs += (size_t)(c->s.kernels->lanes - ZNI_LANES);
+    if (st->kind == ZNI_S_CONV && zni_ends_narrow(c->s.kernels, ZNI_BLOCKS(out->channels))) outs += (size_t)(c->s.kernels->lanes - ZNI_LANES);
     return zni_size_add(zni_lanes_of(out), zni_size_mul(outs, taps));
 }
 
@@ -13073,11 +13090,11 @@ static int zni_row_runs(int kernel, int spacing, int first[ZNI_MAX_KERNEL], int 
     }
     return count;
 }
-/* Offsets of a convolution's taps and, if narrow tiles take part, of its runs; of a depthwise one's runs alone. */
+/* Offsets of a convolution's taps and, if tiles take them, of its runs; of a depthwise one's runs alone. */
 static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
     int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL];
     size_t inputs = (size_t)(c->s.values[st->in].channels / st->groups), taps = zni_size_mul(inputs, (size_t)(st->kernel * st->kernel));
-    if (st->kind == ZNI_S_CONV && !zni_uses_narrow(c->s.kernels, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
+    if (st->kind == ZNI_S_CONV && !zni_uses_runs(c->s.kernels, st, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
     st->runs = (int)inputs * st->kernel * zni_row_runs(st->kernel, zni_spacing(c->s.kernels, st), first, length);
     return zni_size_add(st->kind == ZNI_S_CONV ? taps : 0, (size_t)st->runs);
 }
@@ -13128,9 +13145,9 @@ static zn_real zni_folded(const zn_net *net, const zni_step *st, int o, size_t a
     zni_fold_bn(net, st->bn, o, &scale, &shift);
     return (zn_real)(scale * (double)zni_net_values(net, st->tensor)[at]);
 }
-/* Weights in the order in which tiles of one block read them: runs of 3 taps, of 2, of 1, each [input][row][run][tap][lane];
+/* Weights in the order in which tiles of `blocks` blocks read runs of them: of 3 taps, of 2, of 1, each [input][row][run][tap][lane];
    off receives where each run stands. A depthwise block is one input, its own. */
-static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, size_t block, zn_real *to, int *off) {
+static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, size_t block, size_t blocks, zn_real *to, int *off) {
     const zni_feature *in = &s->values[st->in];
     int depthwise = st->kind == ZNI_S_DEPTHWISE, inputs = depthwise ? 1 : in->channels, lanes = st->skips ? ZNI_LANES : s->kernels->lanes, spacing = zni_spacing(s->kernels, st);
     int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL], count = zni_row_runs(st->kernel, spacing, first, length), wanted, c, i, r, j, l;
@@ -13142,7 +13159,7 @@ static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, 
                     *off++ = 4 * ((int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES) + wanted;
                     for (j = 0; j < wanted; ++j)
                         for (l = 0; l < lanes; ++l) {
-                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l % ZNI_LANES);
+                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l % (int)(blocks * ZNI_LANES));
                             size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)inputs + (size_t)(depthwise ? 0 : zni_reads(in, st->shuffled, c));
                             *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)(first[r] + j * spacing));
                         }
@@ -13170,14 +13187,14 @@ static void zni_pack_conv(zn_session *s, const zn_net *net, const zni_step *st) 
         const zni_tile_kernel *k = zni_tile_for(s->kernels, blocks - b);
         zn_real *to = s->weights + st->weights + (blocks + b * inputs) * ZNI_LANES;
         wide = st->kind == ZNI_S_CONV ? (size_t)k->blocks : 1;
-        if (st->kind == ZNI_S_CONV && k == &s->kernels->tiles[3]) zni_pack_runs(s, net, st, b, to, s->offsets + st->offsets + inputs);
+        if (st->kind == ZNI_S_CONV && zni_takes_runs(s->kernels, k, st)) zni_pack_runs(s, net, st, b, wide, to, s->offsets + st->offsets + inputs);
         else zni_pack_taps(s, net, st, b, wide, to, s->offsets + st->offsets);
     }
 }
 static void zni_pack_depthwise(zn_session *s, const zn_net *net, const zni_step *st) {
     size_t blocks = ZNI_BLOCKS(s->values[st->out].channels), b;
     for (b = 0; b < blocks; ++b)
-        zni_pack_runs(s, net, st, b, s->weights + st->weights + blocks * ZNI_LANES + b * (size_t)(st->kernel * st->kernel * s->kernels->lanes), s->offsets + st->offsets);
+        zni_pack_runs(s, net, st, b, 1, s->weights + st->weights + blocks * ZNI_LANES + b * (size_t)(st->kernel * st->kernel * s->kernels->lanes), s->offsets + st->offsets);
 }
 static void zni_pack_bias(zn_session *s, const zn_net *net, const zni_step *st) {
     const zni_feature *out = &s->values[st->out];
@@ -13352,7 +13369,8 @@ static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step
     t->steps = st->runs;
     if (st->kind == ZNI_S_DEPTHWISE) return zni_depthwise_for(k, out->size);
     k = zni_tile_for(s->kernels, blocks - block);
-    if (k == &s->kernels->tiles[3]) t->off += per_block;
+    t->runs = zni_takes_runs(s->kernels, k, st);
+    if (t->runs) t->off += per_block;
     else t->steps = (int)per_block;
     return k;
 }
