@@ -2422,25 +2422,26 @@ ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, 
 
 /* ---- attention's gates: eight values side by side ---- */
 #define ZNI_LANES 8
-/* 1/(1 + exp(-z)) of 8 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
+#define ZNI_MOST_LANES 16
+/* 1/(1 + exp(-z)) of 8 or 16 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
-ZNI_INLINE void zni_sigmoid_lanes(double z[ZNI_LANES], const int fused) {
+ZNI_INLINE void zni_sigmoid_lanes(double *z, const int lanes, const int fused) {
     int l;
     (void)fused;
-    for (l = 0; l < ZNI_LANES; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
+    for (l = 0; l < lanes; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
 }
 #else
-ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES], const int fused) {
+ZNI_INLINE void zni_sigmoid_lanes(float *z, const int lanes, const int fused) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float r[ZNI_LANES], n[ZNI_LANES], power[ZNI_LANES];
-    int32_t bits[ZNI_LANES];
+    float r[ZNI_MOST_LANES], n[ZNI_MOST_LANES], power[ZNI_MOST_LANES];
+    int32_t bits[ZNI_MOST_LANES];
     int l;
-    for (l = 0; l < ZNI_LANES; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
-    for (l = 0; l < ZNI_LANES; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
-    for (l = 0; l < ZNI_LANES; ++l) n[l] = zni_multiply_add(fused, r[l] >= -80.0f ? r[l] : 0.0f, 1.44269504f, magic) - magic; /* a NaN stays in r; no integer sees it */
-    for (l = 0; l < ZNI_LANES; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
-    memcpy(power, bits, sizeof power);
-    for (l = 0; l < ZNI_LANES; ++l) {
+    for (l = 0; l < lanes; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
+    for (l = 0; l < lanes; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
+    for (l = 0; l < lanes; ++l) n[l] = zni_multiply_add(fused, r[l] >= -80.0f ? r[l] : 0.0f, 1.44269504f, magic) - magic; /* a NaN stays in r; no integer sees it */
+    for (l = 0; l < lanes; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
+    memcpy(power, bits, (size_t)lanes * sizeof *power);
+    for (l = 0; l < lanes; ++l) {
         float x = zni_multiply_add(fused, n[l], 2.12194440e-4f, zni_multiply_add(fused, n[l], -0.693359375f, r[l])), e = 1.0f / 720;
         e = zni_multiply_add(fused, e, x, 1.0f / 120);
         e = zni_multiply_add(fused, e, x, 1.0f / 24);
@@ -2456,7 +2457,7 @@ ZNI_INLINE void zni_sigmoid_lanes(float z[ZNI_LANES], const int fused) {
 ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_LANES]) {
     int l;
     for (l = 0; l < ZNI_LANES; ++l) gate[l] = slope * x[l] + offset;
-    zni_sigmoid_lanes(gate, 0);
+    zni_sigmoid_lanes(gate, ZNI_LANES, 0);
 }
 /* Copies a plane's last few values, so that every pass can take eight at a time. */
 ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_LANES]) {
@@ -12389,22 +12390,34 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x
     }
 }
 
-ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to, const int fused) {
+/* Some pixels, a vector of them at a time. */
+ZNI_INLINE void zni_copy_gated(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int vectors, zn_real *ZNI_RESTRICT to, const int lanes, const int fused) {
+    zn_real slope[ZNI_MOST_LANES], offset[ZNI_MOST_LANES];
     int i, l;
+    for (l = 0; l < lanes; ++l) slope[l] = p[l % ZNI_LANES];
+    if (mode == ZNI_GATE_SCALE) {
+        for (i = 0; i < vectors; ++i, from += step, to += lanes)
+            for (l = 0; l < lanes; ++l) to[l] = slope[l] * from[l];
+        return;
+    }
+    for (l = 0; l < lanes; ++l) offset[l] = q[l % ZNI_LANES];
+    for (i = 0; i < vectors; ++i, from += step, to += lanes) {
+        zn_real z[ZNI_MOST_LANES];
+        for (l = 0; l < lanes; ++l) z[l] = zni_multiply_add(fused, slope[l], from[l], offset[l]);
+        zni_sigmoid_lanes(z, lanes, fused);
+        for (l = 0; l < lanes; ++l) to[l] = from[l] * z[l];
+    }
+}
+ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to, const int lanes, const int fused) {
+    int i, l, whole = step == ZNI_LANES ? count * ZNI_LANES / lanes : 0, done = whole * lanes / ZNI_LANES;
     if (mode == ZNI_GATE_COPY && step == ZNI_LANES) memcpy(to, from, (size_t)count * ZNI_LANES * sizeof(zn_real));
     else if (mode == ZNI_GATE_COPY)
         for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
             for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l];
-    else if (mode == ZNI_GATE_SCALE)
-        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES)
-            for (l = 0; l < ZNI_LANES; ++l) to[l] = p[l] * from[l];
-    else
-        for (i = 0; i < count; ++i, from += step, to += ZNI_LANES) {
-            zn_real z[ZNI_LANES];
-            for (l = 0; l < ZNI_LANES; ++l) z[l] = zni_multiply_add(fused, p[l], from[l], q[l]);
-            zni_sigmoid_lanes(z, fused);
-            for (l = 0; l < ZNI_LANES; ++l) to[l] = from[l] * z[l];
-        }
+    else {
+        zni_copy_gated(mode, p, q, from, (size_t)lanes, whole, to, lanes, fused);
+        zni_copy_gated(mode, p, q, from + (size_t)done * step, step, count - done, to + done * ZNI_LANES, ZNI_LANES, fused);
+    }
 }
 /* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
 ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares, const int fused) {
@@ -12452,7 +12465,7 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     target ZNI_VECTORISE static void zni_skipping7_##name(const zni_strip *t) { zni_run_tiles(t, 7, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
     target ZNI_VECTORISE static void zni_skipping4_##name(const zni_strip *t) { zni_run_tiles(t, 4, 2 * ZNI_LANES, ZNI_LANES, 0, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to) { \
-        zni_copy_body(mode, p, q, from, step, count, to, fused); \
+        zni_copy_body(mode, p, q, from, step, count, to, lanes, fused); \
     } \
     target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, fused); } \
     static const zni_infer_kernels zni_infer_##name = { \
