@@ -2062,7 +2062,8 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #define ZNI_VECTORISING "O2", "tree-vectorize", "vect-cost-model=dynamic", "allow-store-data-races", "no-tree-loop-distribute-patterns", "no-var-tracking-assignments", "fp-contract=off"
 #define ZNI_VECTORISE __attribute__((optimize(ZNI_VECTORISING)))
 /* Where a vector is fetched for several products, gcc would fetch it again for each; not if it plans ahead. (Depthwise of
-   ZenNet-M: a third less; strips and dots 4 % of its training step; tiles spill their sums then, and take longer.) */
+   ZenNet-M: a third less; strips and dots of AVX-512 4 % of its training step. With 16 registers these spill, 7 % of a step,
+   and tiles do with any.) */
 #define ZNI_VECTORISE_ONCE __attribute__((optimize(ZNI_VECTORISING, "schedule-insns")))
 #else
 #define ZNI_UNROLL
@@ -2198,16 +2199,16 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     target ZNI_VECTORISE static void zni_outer##vectors##_##set(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never) {          \
         zni_outer_tile(tile_rows, vectors, (int)(bytes / sizeof(zn_real)), fused, k, a, b, c, never);                                                   \
     }
-#define ZNI_KERNELS(set, target, bytes, tile_rows, fused)                                                                                               \
+#define ZNI_KERNELS(set, target, fetch, bytes, tile_rows, fused)                                                                                           \
     target ZNI_VECTORISE static void zni_tile_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                     const zn_real *never) {                                                                             \
         zni_tile(tile_rows, ZNI_TILE_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                    \
     }                                                                                                                                                   \
-    target ZNI_VECTORISE_ONCE static void zni_strip_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
+    target fetch static void zni_strip_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                      const zn_real *never) {                                                                            \
         zni_tile(ZNI_STRIP_ROWS, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                           \
     }                                                                                                                                                   \
-    target ZNI_VECTORISE_ONCE static void zni_dots_##set(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never) {            \
+    target fetch static void zni_dots_##set(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never) {            \
         zni_dot_tile((int)(bytes / sizeof(zn_real)), fused, len, a, b, out, never);                                                                     \
     }                                                                                                                                                   \
     ZNI_OUTER(set, target, bytes, tile_rows, fused, 1)                                                                                                  \
@@ -2217,21 +2218,21 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set} }
 
 #if defined(__AVX512F__)
-ZNI_KERNELS(base, , 64, 8, 1)
+ZNI_KERNELS(base, , ZNI_VECTORISE_ONCE, 64, 8, 1)
 #define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 64, 8)
 #elif defined(__AVX2__) && defined(__FMA__)
-ZNI_KERNELS(base, , 32, 4, 1)
+ZNI_KERNELS(base, , ZNI_VECTORISE, 32, 4, 1)
 #define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 32, 4)
 #elif defined(__aarch64__)
-ZNI_KERNELS(base, , 16, 8, 1)
+ZNI_KERNELS(base, , ZNI_VECTORISE, 16, 8, 1)
 #define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 16, 8)
 #else
-ZNI_KERNELS(base, , 16, 4, 0)
+ZNI_KERNELS(base, , ZNI_VECTORISE, 16, 4, 0)
 #define ZNI_BASE_ROW ZNI_KERNELS_ROW(base, 16, 4)
 #endif
 #if ZNI_DISPATCH
-ZNI_KERNELS(avx2, __attribute__((target("avx2,fma"))), 32, 4, 1)
-ZNI_KERNELS(avx512, ZNI_AVX512, 64, 8, 1)
+ZNI_KERNELS(avx2, __attribute__((target("avx2,fma"))), ZNI_VECTORISE, 32, 4, 1)
+ZNI_KERNELS(avx512, ZNI_AVX512, ZNI_VECTORISE_ONCE, 64, 8, 1)
 #endif
 static const zni_kernels zni_kernel_sets[] = {
     ZNI_BASE_ROW,
