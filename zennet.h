@@ -528,8 +528,8 @@ typedef struct zn_score_result {
 ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opts *opts, zn_score_result *out_result);
 /* For many scores: a scorer keeps its images and feature maps (some 170 MB at batch 16 and 224 x 224) from one structure to
    the next, which saves a fifth of a Zen-score of ZenNet-M: fresh pages from the system. The results are those of zn_score.
-   opts are copied, targets is not. The caller destroys the scorer before ctx, to which its errors go; after one has been
-   cleared there it may run again. */
+   opts are copied, targets is not; NULL means all defaults. The caller destroys the scorer before ctx, to which its errors
+   go, the same as those of zn_score; after one has been cleared there it may run again. Destroying NULL does nothing. */
 typedef struct zn_scorer zn_scorer; /* opaque; one thread at a time */
 ZN_API zn_result zn_scorer_create(zn_ctx *ctx, const zn_score_opts *opts, zn_scorer **out_scorer);
 ZN_API void zn_scorer_destroy(zn_scorer *scorer);
@@ -2428,7 +2428,7 @@ ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, 
 
 /* ---- attention's gates: eight values side by side ---- */
 #define ZNI_LANES 8
-#define ZNI_MOST_LANES 16
+#define ZNI_MOST_LANES 16 /* of any vector */
 /* 1/(1 + exp(-z)) of 8 or 16 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
 ZNI_INLINE void zni_sigmoid_lanes(double *z, const int lanes, const int fused) {
@@ -2628,7 +2628,9 @@ static void zni_band(const zni_window *w, int channels, const zn_real *from, siz
     int c, i, j;
     for (c = 0; c < channels; ++c)
         for (i = 0; i < w->py; ++i)
-            for (j = 0; j < w->px; ++j, to += pitch) zni_band_plane(w, i, j, from + (size_t)c * channel, sample, c + ZNI_BAND_AHEAD < channels ? ZNI_BAND_AHEAD * channel : 0, maps != NULL ? maps + c : NULL, q, len, to);
+            for (j = 0; j < w->px; ++j, to += pitch)
+                zni_band_plane(w, i, j, from + (size_t)c * channel, sample, c + ZNI_BAND_AHEAD < channels ? ZNI_BAND_AHEAD * channel : 0, maps != NULL ? maps + c : NULL,
+                               q, len, to);
 }
 
 /* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
@@ -13065,21 +13067,12 @@ static size_t zni_gate_params(const zni_gate *g, int channels) {
     size_t n = (size_t)channels, h = (size_t)g->hidden;
     return g->kind == ZNI_SA_GATE ? 6 * (n / (size_t)(2 * g->groups)) : g->kind == ZNI_SE_GATE ? zni_size_mul(2 * h, n) + h + n : 2 * n;
 }
-/* Whether a tile takes the step's taps in runs; whether any does; whether the last block is left to the tile of one. */
 static int zni_takes_runs(const zni_infer_kernels *k, const zni_tile_kernel *tile, const zni_step *st) { return tile == &k->tiles[3] || (tile == &k->tiles[2] && st->kernel > 1); }
-static int zni_uses_runs(const zni_infer_kernels *k, const zni_step *st, size_t blocks) {
-    const zni_tile_kernel *tile = NULL;
-    int uses = 0;
-    for (; blocks > 0; blocks -= (size_t)tile->blocks) {
-        tile = zni_tile_for(k, blocks);
-        uses |= zni_takes_runs(k, tile, st);
-    }
-    return uses;
-}
-static int zni_ends_narrow(const zni_infer_kernels *k, size_t blocks) {
+/* Tiles that take runs of taps, and the one of a single block, come last where they come at all. */
+static const zni_tile_kernel *zni_last_tile(const zni_infer_kernels *k, size_t blocks) {
     const zni_tile_kernel *tile = NULL;
     for (; blocks > 0; blocks -= (size_t)tile->blocks) tile = zni_tile_for(k, blocks);
-    return tile == &k->tiles[3];
+    return tile;
 }
 static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     const zni_feature *in = &c->s.values[st->in], *out = &c->s.values[st->out];
@@ -13087,7 +13080,7 @@ static size_t zni_step_weights(const zni_compiler *c, const zni_step *st) {
     if (st->kind > ZNI_S_GROUPED) return 0;
     if (st->kind == ZNI_S_DEPTHWISE) return outs + ZNI_BLOCKS(out->channels) * taps * (size_t)c->s.kernels->lanes;
     taps = zni_size_mul(taps, (size_t)(in->channels / st->groups));
-    if (st->kind == ZNI_S_CONV && zni_ends_narrow(c->s.kernels, ZNI_BLOCKS(out->channels))) outs += (size_t)(c->s.kernels->lanes - ZNI_LANES);
+    if (st->kind == ZNI_S_CONV && zni_last_tile(c->s.kernels, ZNI_BLOCKS(out->channels)) == &c->s.kernels->tiles[3]) outs += (size_t)(c->s.kernels->lanes - ZNI_LANES);
     return zni_size_add(zni_lanes_of(out), zni_size_mul(outs, taps));
 }
 
@@ -13113,7 +13106,7 @@ static int zni_row_runs(int kernel, int spacing, int first[ZNI_MAX_KERNEL], int 
 static size_t zni_step_offsets(const zni_compiler *c, zni_step *st) {
     int first[ZNI_MAX_KERNEL], length[ZNI_MAX_KERNEL];
     size_t inputs = (size_t)(c->s.values[st->in].channels / st->groups), taps = zni_size_mul(inputs, (size_t)(st->kernel * st->kernel));
-    if (st->kind == ZNI_S_CONV && !zni_uses_runs(c->s.kernels, st, ZNI_BLOCKS(c->s.values[st->out].channels))) return taps;
+    if (st->kind == ZNI_S_CONV && !zni_takes_runs(c->s.kernels, zni_last_tile(c->s.kernels, ZNI_BLOCKS(c->s.values[st->out].channels)), st)) return taps;
     st->runs = (int)inputs * st->kernel * zni_row_runs(st->kernel, zni_spacing(c->s.kernels, st), first, length);
     return zni_size_add(st->kind == ZNI_S_CONV ? taps : 0, (size_t)st->runs);
 }
