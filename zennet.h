@@ -2054,10 +2054,12 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 /* ---- one body, several instruction sets ---- */
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
-#define ZNI_UNROLL _Pragma("unroll")
+#define ZNI_UNROLL _Pragma("clang loop unroll(full)") /* plain `unroll` would unroll by 2, and no further, what still lacks its constants */
+#define ZNI_ROLLED _Pragma("clang loop unroll(disable)")
 #define ZNI_VECTORISE
 #elif defined(__GNUC__)
 #define ZNI_UNROLL _Pragma("GCC unroll 16")
+#define ZNI_ROLLED ZNI_UNROLL
 /* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
 #define ZNI_VECTORISING "O2", "tree-vectorize", "vect-cost-model=dynamic", "allow-store-data-races", "no-tree-loop-distribute-patterns", "no-var-tracking-assignments", "fp-contract=off"
 #define ZNI_VECTORISE __attribute__((optimize(ZNI_VECTORISING)))
@@ -2067,6 +2069,7 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #define ZNI_VECTORISE_ONCE __attribute__((optimize(ZNI_VECTORISING, "schedule-insns")))
 #else
 #define ZNI_UNROLL
+#define ZNI_ROLLED
 #define ZNI_VECTORISE
 #endif
 #ifndef ZNI_VECTORISE_ONCE
@@ -12303,9 +12306,18 @@ typedef struct zni_infer_kernels {
 
    What keeps gcc 12 from spilling: one loop over a table of offsets, not four over blocks, rows, columns and channels; a
    loop that runs at least once; no branch between the first sum and the last store (39 instead of 90 GFLOP/s at 64
-   channels). Unrolling the channels gains nothing and takes 15 s to compile. */
+   channels). Unrolling the channels gains nothing and takes 15 s to compile.
+
+   clang 14 makes its vectors no wider than what is stored side by side, here 8 values; unless all sums are first put down in
+   memory and taken up from there by a loop that it may not unroll (AVX-512: ZenNet-M 5.5 instead of 11 ms, -R 6.2 instead
+   of 12; AVX2 4 % slower). */
+#ifdef __clang__
+#define ZNI_SETTLES 1
+#else
+#define ZNI_SETTLES 0
+#endif
 ZNI_INLINE void zni_infer_tile(const zni_strip *t, size_t at, const int pixels, const int vectors, const int lanes, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][3][16];
+    zn_real acc[ZNI_MAX_TILE][3][16], settled[ZNI_MAX_TILE][3][16], (*const sums)[3][16] = ZNI_SETTLES ? settled : acc;
     const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + at;
     const int *ZNI_RESTRICT off = t->off;
     const int row = vectors * lanes;
@@ -12327,13 +12339,17 @@ ZNI_INLINE void zni_infer_tile(const zni_strip *t, size_t at, const int pixels, 
     } while (w != t->never);
     return;
 done:
-    ZNI_UNROLL for (p = 0; p < pixels; ++p) {
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) {
+    if (ZNI_SETTLES)
+        ZNI_UNROLL for (p = 0; p < pixels; ++p) {
+            ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) settled[p][v][l] = acc[p][v][l];
+        }
+    ZNI_ROLLED for (p = 0; p < pixels; ++p) {
+        ZNI_ROLLED for (v = 0; v < vectors; ++v) {
             ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
                 const size_t block = (size_t)(v * lanes + h) / ZNI_LANES;
                 const zn_real *add = t->add + block * t->add_plane + (at / ZNI_LANES + (size_t)p) * t->add_pixel;
                 zn_real *y = t->y + block * t->y_plane + at + (size_t)p * ZNI_LANES, sum[ZNI_LANES]; /* y may be add */
-                for (l = 0; l < ZNI_LANES; ++l) sum[l] = acc[p][v][h + l] + add[l];
+                for (l = 0; l < ZNI_LANES; ++l) sum[l] = sums[p][v][h + l] + add[l];
                 for (l = 0; l < ZNI_LANES; ++l) y[l] = sum[l] < least ? least : sum[l];
             }
         }
@@ -12365,7 +12381,7 @@ ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_R
     }
 }
 ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x_step, const int lanes, const int repeat, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][16];
+    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
     const zn_real least = t->least;
     const int blocks = repeat == 1 ? lanes / ZNI_LANES : 1; /* of outputs; else as many pixels */
     size_t vector, end = (size_t)(t->width * ZNI_LANES * blocks / lanes);
@@ -12382,16 +12398,18 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x
             else zni_run_taps(acc, x, w, vectors, 1, x_step, lanes, repeat, fused);
             w += taps * lanes;
         } while (--left > 0);
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) {
+        if (ZNI_SETTLES)
+            ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) settled[v][l] = acc[v][l];
+        ZNI_ROLLED for (v = 0; v < vectors; ++v) {
             zn_real *y = t->y + (vector + (size_t)v) * (size_t)lanes, sum[ZNI_LANES];
             if (repeat == 0)
-                for (l = 0; l < lanes; ++l) y[l] = acc[v][l] < least ? least : acc[v][l];
+                for (l = 0; l < lanes; ++l) y[l] = sums[v][l] < least ? least : sums[v][l];
             else
                 ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
                     size_t pixel = repeat > 1 ? 2 * vector + (size_t)(v + h / ZNI_LANES * vectors) : vector + (size_t)v, block = blocks > 1 ? (size_t)(h / ZNI_LANES) : 0;
                     const zn_real *add = t->add + block * t->add_plane + pixel * t->add_pixel; /* y may be add */
                     y = t->y + block * t->y_plane + pixel * ZNI_LANES;
-                    for (l = 0; l < ZNI_LANES; ++l) sum[l] = acc[v][h + l] + add[l];
+                    for (l = 0; l < ZNI_LANES; ++l) sum[l] = sums[v][h + l] + add[l];
                     for (l = 0; l < ZNI_LANES; ++l) y[l] = sum[l] < least ? least : sum[l];
                 }
         }
@@ -12496,11 +12514,7 @@ ZNI_INFER_128(base, , 0)
 #endif
 #if ZNI_DISPATCH
 ZNI_INFER_256(avx2, __attribute__((target("avx2,fma"))))
-#if defined(__clang__) /* clang 14 makes two halves of 16 lanes and runs out of registers: with 8, M takes 11 instead of 15 ms, R 11 instead of 20 */
-ZNI_INFER_INSTANCE(avx512, ZNI_AVX512, 8, 1, 3, 8, 2, 12, 0, 1, 8)
-#else
 ZNI_INFER_512(avx512, ZNI_AVX512)
-#endif
 #endif
 static const zni_infer_kernels *const zni_infer_sets[] = { /* row by row as zni_kernel_sets */
     &zni_infer_base,

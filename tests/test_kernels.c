@@ -117,7 +117,7 @@ static void test_wide(void) {
     enum { COUNT = 1003 };
     static zn_real x[COUNT], y[COUNT], start[COUNT], out[COUNT], first[COUNT];
     const int runs[3] = {1, zni_kernels_run(1), zni_kernels_run(2)};
-    zni_map a = {0.3f, 1.7f, -0.2f, 1}, b = {-0.1f, 0.9f, 0.4f, 0};
+    zni_map a = {(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, b = {(zn_real)-0.1, (zn_real)0.9, (zn_real)0.4, 0};
     double sums[2];
     int form, add;
     zn_fill(x, "x", 1, COUNT, -2.0, 2.0);
