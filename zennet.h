@@ -2119,6 +2119,7 @@ static double zni_conv_tap_sum(const zni_conv_shape *s, int ki, int kj, const zn
 }
 
 #define ZNI_CONV_PARALLEL 65536.0 /* multiply-adds below which one thread is enough */
+#define ZNI_CONV_FAST 8192.0 /* multiply-adds from which packing pays; maps need it */
 ZNI_INLINE double zni_conv_work(const zni_conv_shape *s) {
     return (double)s->n * s->o * s->oh * s->ow * (s->c / s->groups) * s->k * s->k;
 }
@@ -2222,6 +2223,8 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #endif
 ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_real c) { return fused ? ZNI_FMA(a, b, c) : a * b + c; }
 
+#define ZNI_LANES 8
+#define ZNI_MOST_LANES 16 /* of any vector */
 #define ZNI_MAX_LANES 16
 #define ZNI_TILE_VECTORS 3
 #define ZNI_STRIP_ROWS 2
@@ -2309,6 +2312,78 @@ done:
     ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, c[(i * vectors + j) * lanes + l] += ZNI_SUM)
 }
 
+#define ZNI_MAX_TILE 16 /* pixels */
+#define ZNI_MAX_RUN 3   /* taps */
+/* A single block of outputs, or a depthwise one, would wait for its loads, one for each product. So what is fetched serves
+   a run of up to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of
+   60 GFLOP/s). x_step: from a vector of pixels to the next. repeat: 0 takes what lies there; 1 one channel's value for all
+   lanes, the outputs; 2 for half of them each the values of pixel p of the first half of a tile and of pixel p of the second
+   (8 channels of ZenNet-R: 150 instead of 100 GFLOP/s; for depthwise ones of stride 2 the like brings nothing). */
+ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int x_step, const int lanes, const int repeat, const int fused) {
+    int m, j, l;
+    ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
+        zn_real value[16];
+        if (repeat > 0) {
+            const zn_real one = x[m * x_step], other = x[(repeat > 1 ? m + vectors : m) * x_step];
+            for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
+        }
+        else
+            for (l = 0; l < lanes; ++l) value[l] = x[m * x_step + l];
+        ZNI_UNROLL for (j = 0; j < taps; ++j)
+            if (m >= j && m - j < vectors)
+                for (l = 0; l < lanes; ++l) acc[m - j][l] = zni_multiply_add(fused, value[l], w[j * lanes + l], acc[m - j][l]);
+    }
+}
+/* One row of a depthwise convolution on woven channels: pixels are vectors. */
+typedef struct zni_woven_row {
+    const zn_real *x, *w, *start; /* start: the biases */
+    zn_real *y;                   /* pixels y_step apart */
+    const int *off;               /* 4 * place of a run of taps + their number */
+    int runs, width, y_step;      /* what tiles read and write past the width is nobody's */
+} zni_woven_row;
+ZNI_INLINE void zni_woven_tiles(const zni_woven_row *t, const int pixels, const int x_step, const int lanes, const int fused) {
+    zn_real acc[ZNI_MAX_TILE][16];
+    int at;
+    for (at = 0; at < t->width; at += pixels) {
+        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + (size_t)at * (size_t)x_step;
+        zn_real *y = t->y + (size_t)at * (size_t)t->y_step;
+        const int *ZNI_RESTRICT off = t->off;
+        int left = t->runs, v, l;
+        ZNI_UNROLL for (v = 0; v < pixels; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->start[l];
+        do {
+            int taps = *off & 3;
+            const zn_real *ZNI_RESTRICT x = from + (*off++ >> 2);
+            if (taps == 3) zni_run_taps(acc, x, w, pixels, 3, x_step, lanes, 0, fused);
+            else if (taps == 2) zni_run_taps(acc, x, w, pixels, 2, x_step, lanes, 0, fused);
+            else zni_run_taps(acc, x, w, pixels, 1, x_step, lanes, 0, fused);
+            w += taps * lanes;
+        } while (--left > 0);
+        ZNI_UNROLL for (v = 0; v < pixels; ++v) for (l = 0; l < lanes; ++l) y[v * t->y_step + l] = acc[v][l];
+    }
+}
+/* The gradient of the weights of `rows` rows of taps, k each, over some lines of dy, added to `to`. */
+typedef struct zni_woven_lines {
+    const zn_real *x, *dy;
+    size_t x_line, x_row, dy_line; /* steps: of x from line to line and from a row of taps to the next; of dy */
+    int x_step, width, lines;
+} zni_woven_lines;
+ZNI_INLINE void zni_woven_sums(const zni_woven_lines *t, zn_real *ZNI_RESTRICT to, const int rows, const int k, const int lanes, const int fused) {
+    zn_real sum[ZNI_MAX_TILE][16];
+    const size_t x_row = t->x_row;
+    const int x_step = t->x_step, width = t->width;
+    int line, p, i, j, l;
+    ZNI_UNROLL for (i = 0; i < rows * k; ++i) for (l = 0; l < lanes; ++l) sum[i][l] = to[i * lanes + l];
+    for (line = 0; line < t->lines; ++line) {
+        const zn_real *ZNI_RESTRICT x = t->x + (size_t)line * t->x_line, *ZNI_RESTRICT dy = t->dy + (size_t)line * t->dy_line;
+        for (p = 0; p < width; ++p, x += x_step, dy += lanes) {
+            ZNI_UNROLL for (i = 0; i < rows; ++i) {
+                ZNI_UNROLL for (j = 0; j < k; ++j) for (l = 0; l < lanes; ++l) sum[i * k + j][l] = zni_multiply_add(fused, dy[l], x[(size_t)i * x_row + (size_t)(j * lanes + l)], sum[i * k + j][l]);
+            }
+        }
+    }
+    ZNI_UNROLL for (i = 0; i < rows * k; ++i) for (l = 0; l < lanes; ++l) to[i * lanes + l] = sum[i][l];
+}
+
 typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     const char *name;
     int lanes, rows; /* reals in a vector, rows of a tile */
@@ -2316,12 +2391,22 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     void (*strip)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*dots)(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never);
     void (*outer[ZNI_TILE_VECTORS])(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never); /* by vectors - 1 */
+    void (*woven[2][3])(const zni_woven_row *t); /* of every pixel, of every second one; 8, 7 or 4 at a time */
+    void (*sums[3][2])(const zni_woven_lines *t, zn_real *to); /* of 3, 5 and 7 taps; one row of them, and as many as fit */
 } zni_kernels;
 
 /* The functions of one instruction set with vectors of `bytes`. */
 #define ZNI_OUTER(set, target, bytes, tile_rows, fused, vectors)                                                                                        \
     target ZNI_VECTORISE static void zni_outer##vectors##_##set(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never) {          \
         zni_outer_tile(tile_rows, vectors, (int)(bytes / sizeof(zn_real)), fused, k, a, b, c, never);                                                   \
+    }
+#define ZNI_WOVEN(set, target, bytes, fused, step, pixels)                                          \
+    target ZNI_VECTORISE_ONCE static void zni_woven##step##_##pixels##_##set(const zni_woven_row *t) { \
+        zni_woven_tiles(t, pixels, step * (int)(bytes / sizeof(zn_real)), (int)(bytes / sizeof(zn_real)), fused); \
+    }
+#define ZNI_SUMS(set, target, bytes, fused, k, rows)                                                                \
+    target ZNI_VECTORISE_ONCE static void zni_sums##k##_##rows##_##set(const zni_woven_lines *t, zn_real *to) { \
+        zni_woven_sums(t, to, rows, k, (int)(bytes / sizeof(zn_real)), fused);                                      \
     }
 #define ZNI_KERNELS(set, target, fetch, bytes, tile_rows, fused)                                                                                           \
     target ZNI_VECTORISE static void zni_tile_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
@@ -2337,9 +2422,15 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     }                                                                                                                                                   \
     ZNI_OUTER(set, target, bytes, tile_rows, fused, 1)                                                                                                  \
     ZNI_OUTER(set, target, bytes, tile_rows, fused, 2)                                                                                                  \
-    ZNI_OUTER(set, target, bytes, tile_rows, fused, 3)
+    ZNI_OUTER(set, target, bytes, tile_rows, fused, 3)                                                                                                  \
+    ZNI_WOVEN(set, target, bytes, fused, 1, 8) ZNI_WOVEN(set, target, bytes, fused, 1, 7) ZNI_WOVEN(set, target, bytes, fused, 1, 4)                    \
+    ZNI_WOVEN(set, target, bytes, fused, 2, 8) ZNI_WOVEN(set, target, bytes, fused, 2, 7) ZNI_WOVEN(set, target, bytes, fused, 2, 4)                    \
+    ZNI_SUMS(set, target, bytes, fused, 3, 1) ZNI_SUMS(set, target, bytes, fused, 3, 3) ZNI_SUMS(set, target, bytes, fused, 5, 1)                       \
+    ZNI_SUMS(set, target, bytes, fused, 5, 2) ZNI_SUMS(set, target, bytes, fused, 7, 1) ZNI_SUMS(set, target, bytes, fused, 7, 2)
 #define ZNI_KERNELS_ROW(set, bytes, tile_rows) \
-    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set} }
+    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set}, \
+      {{zni_woven1_8_##set, zni_woven1_7_##set, zni_woven1_4_##set}, {zni_woven2_8_##set, zni_woven2_7_##set, zni_woven2_4_##set}},                             \
+      {{zni_sums3_1_##set, zni_sums3_3_##set}, {zni_sums5_1_##set, zni_sums5_2_##set}, {zni_sums7_1_##set, zni_sums7_2_##set}} }
 
 #if defined(__AVX512F__)
 ZNI_KERNELS(base, , ZNI_VECTORISE_ONCE, 64, 8, 1)
@@ -2551,8 +2642,6 @@ ZNI_INLINE void zni_accumulate_body(zn_real *ZNI_RESTRICT to, const zn_real *ZNI
 ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, from, count))
 
 /* ---- attention's gates: eight values side by side ---- */
-#define ZNI_LANES 8
-#define ZNI_MOST_LANES 16 /* of any vector */
 /* 1/(1 + exp(-z)) of 8 or 16 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
 ZNI_INLINE void zni_sigmoid_lanes(double *z, const int lanes, const int fused) {
@@ -3361,12 +3450,337 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     return ctx->code;
 }
 
+/* ---- depthwise convolutions, woven ----
+   As many channels as a vector has lanes, of one image, are woven into [row][column][channel], zeros around them, band after
+   band of rows. A tap is then one vector wherever it lies, and no sum needs its lanes added up.
+
+       planes  aaaa   a and c, b and d    acacacac   both    abcdabcdabcdabcd
+               bbbb   value by value                 again
+               cccc          ->           bdbdbdbd    ->
+               dddd
+
+   (Strips of rows on flat planes, which other depthwise ones still take: ...) */
+#define ZNI_WEAVE 128     /* positions woven at a time, in the first cache */
+#define ZNI_WOVEN_TAPS 49 /* of the largest kernel, 7 x 7 */
+
+ZNI_INLINE void zni_weave_body(zn_real *ZNI_RESTRICT a, zn_real *ZNI_RESTRICT b, int rows, int count) {
+    int r, i;
+    for (; rows > 1; rows /= 2, count *= 2) {
+        zn_real *swap = a;
+        for (r = 0; r < rows / 2; ++r) {
+            const zn_real *ZNI_RESTRICT even = a + r * count, *ZNI_RESTRICT odd = a + (r + rows / 2) * count;
+            zn_real *ZNI_RESTRICT to = b + 2 * r * count;
+            for (i = 0; i < count; ++i) {
+                to[2 * i] = even[i];
+                to[2 * i + 1] = odd[i];
+            }
+        }
+        a = b;
+        b = swap;
+    }
+}
+ZNI_WIDE(zni_weave, (zn_real *a, zn_real *b, int rows, int count), (a, b, rows, count))
+/* The first step reads from `from`. */
+ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *ZNI_RESTRICT a, zn_real *ZNI_RESTRICT b, int rows, int count) {
+    int r, i, now;
+    for (now = 2, count *= rows / 2; now <= rows; now *= 2, count /= 2) {
+        zn_real *swap = a;
+        for (r = 0; r < now / 2; ++r) {
+            const zn_real *ZNI_RESTRICT woven = (now == 2 ? from : a) + 2 * r * count;
+            zn_real *ZNI_RESTRICT even = b + r * count, *ZNI_RESTRICT odd = b + (r + now / 2) * count;
+            for (i = 0; i < count; ++i) {
+                even[i] = woven[2 * i];
+                odd[i] = woven[2 * i + 1];
+            }
+        }
+        a = b;
+        b = swap;
+    }
+}
+ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *a, zn_real *b, int rows, int count), (from, a, b, rows, count))
+/* Which of the two holds the result. */
+static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) {
+    int turns = 0;
+    while (rows > 1) {
+        rows /= 2;
+        ++turns;
+    }
+    return turns % 2 == 0 ? a : b;
+}
+
+typedef struct zni_woven_taps { /* what one output reads: in runs of 3 taps, then of 2, then of 1 */
+    int off[ZNI_WOVEN_TAPS], tap[ZNI_WOVEN_TAPS];
+    int runs, count;
+} zni_woven_taps;
+typedef struct zni_woven {
+    const zni_conv_shape *s;
+    const zni_kernels *kernels;
+    int lanes, blocks, rows;      /* lanes: channels of a block; blocks of them; rows of y in a band */
+    size_t x_pitch, dy_pitch;     /* of a row, zeros included */
+    size_t x_room, dy_room, room; /* reals of the bands of x and dy, and of the result's */
+    zni_woven_taps forward, data[2][2]; /* data: of dx's even and odd rows and columns */
+    const zn_real *x, *w, *bias, *dy;
+    const zni_map *maps;
+    zn_real *y, *dx, *sums, *weights; /* weights: of every block, in the order of the taps of `forward`, or of all of `data` */
+    int add;
+} zni_woven;
+
+/* The taps of outputs, or (gradient) of inputs at rows a, a + stride, ... and columns b, b + stride, ... */
+static void zni_woven_taps_of(const zni_conv_shape *s, int gradient, int a, int b, size_t pitch, int lanes, zni_woven_taps *out) {
+    int wanted, i, first, phase, left, length, j;
+    out->runs = out->count = 0;
+    for (wanted = ZNI_MAX_RUN; wanted > 0; --wanted)
+        for (i = 0; i < s->k; ++i) {
+            int row = gradient ? (a + s->padding - i) / s->stride + s->padding : i;
+            if (gradient && (a + s->padding + i) % s->stride != 0) continue;
+            for (phase = 0; phase < s->stride; ++phase) {
+                if (gradient && (b + s->padding + phase) % s->stride != 0) continue;
+                left = (s->k - phase + s->stride - 1) / s->stride;
+                for (first = 0; left > 0; left -= length, first += length) {
+                    int taps = (s->k - phase + s->stride - 1) / s->stride, x = phase + (gradient ? taps - 1 - first : first) * s->stride;
+                    int column = gradient ? (b + s->padding - x) / s->stride + s->padding : x;
+                    length = left == 4 ? 2 : left > ZNI_MAX_RUN ? ZNI_MAX_RUN : left;
+                    if (length != wanted) continue;
+                    out->off[out->runs++] = 4 * ((int)((size_t)row * pitch) + column * lanes) + length;
+                    for (j = 0; j < length; ++j) out->tap[out->count++] = i * s->k + x + (gradient ? -j : j) * s->stride;
+                }
+            }
+        }
+}
+static int zni_woven_fits(zn_ctx *ctx, const zni_conv_shape *s) {
+    return zni_conv_depthwise(s) && (s->k == 3 || s->k == 5 || s->k == 7) && s->padding == s->k / 2 && s->stride <= 2 && s->c >= zni_kernels_of(ctx)->lanes && zni_conv_work(s) >= ZNI_CONV_FAST &&
+           (double)(s->w + 2 * s->padding) * s->k * 64 < INT_MAX / 8;
+}
+static zni_woven zni_woven_plan(zn_ctx *ctx, const zni_conv_shape *s, int backward) {
+    zni_woven p;
+    int a, b;
+    size_t lanes, more;
+    memset(&p, 0, sizeof p);
+    p.s = s;
+    p.kernels = zni_kernels_of(ctx);
+    p.lanes = p.kernels->lanes;
+    lanes = (size_t)p.lanes;
+    p.blocks = (s->c + p.lanes - 1) / p.lanes;
+    p.x_pitch = (size_t)(s->w + 2 * s->padding) * lanes;
+    p.dy_pitch = (size_t)(s->ow + 2 * s->padding) * lanes;
+    more = (size_t)(4 * ZNI_MAX_TILE + s->k) * lanes; /* tiles may go beyond the last row */
+    for (p.rows = s->oh;; --p.rows) {
+        p.x_room = (size_t)((p.rows - 1) * s->stride + s->k) * p.x_pitch + more;
+        p.dy_room = backward ? (size_t)(p.rows + 2 * s->padding) * p.dy_pitch + more : 0;
+        p.room = (size_t)(p.rows * (backward ? s->stride * s->w : s->ow)) * lanes + more;
+        if (p.rows == 1 || p.x_room + p.dy_room + p.room <= ZNI_BAND_REALS) break;
+    }
+    p.rows = (s->oh + (s->oh + p.rows - 1) / p.rows - 1) / ((s->oh + p.rows - 1) / p.rows);
+    if (!backward) zni_woven_taps_of(s, 0, 0, 0, p.x_pitch, p.lanes, &p.forward);
+    for (a = 0; backward && a < s->stride; ++a)
+        for (b = 0; b < s->stride; ++b) zni_woven_taps_of(s, 1, a, b, p.dy_pitch, p.lanes, &p.data[a][b]);
+    return p;
+}
+/* Rows first .. first + rows - 1 of some planes, h x w each, into a band of rows of `pitch`. The band holds those from first -
+   step on, unless step is 0. scratch: room for two lots of woven positions. */
+static void zni_woven_fill(const zni_woven *p, const zn_real *from, int h, int w, int channels, const zni_map *maps, int first, int rows, int step, int kept, size_t pitch, zn_real *to, zn_real *scratch) {
+    int begin, end = first + rows < h ? first + rows : h, r, l, lanes = p->lanes, padding = p->s->padding, row, column = 0;
+    ptrdiff_t q, last = (ptrdiff_t)end * w;
+    zn_real *other = scratch + ZNI_WEAVE * lanes, *woven = zni_woven_of(scratch, other, lanes);
+    if (step == 0) kept = 0;
+    else if (kept > rows) kept = rows;
+    memmove(to, to + (size_t)step * pitch, (size_t)kept * pitch * sizeof *to);
+    for (r = kept; r < rows; ++r)
+        if (first + r < 0 || first + r >= h) memset(to + (size_t)r * pitch, 0, pitch * sizeof *to);
+    begin = first + kept < 0 ? 0 : first + kept;
+    row = begin - first;
+    q = (ptrdiff_t)begin * w;
+    for (; q < last; q += ZNI_WEAVE) {
+        int now = last - q < ZNI_WEAVE ? (int)(last - q) : ZNI_WEAVE, count = (now + 15) / 16 * 16, at;
+        for (l = 0; l < lanes; ++l) {
+            zn_real *line = scratch + l * count;
+            const zn_real *plane = from + (size_t)l * (size_t)h * (size_t)w + q;
+            if (l >= channels) memset(line, 0, (size_t)count * sizeof *line);
+            else if (maps != NULL) zni_map_run(maps + l, plane, (size_t)now, line);
+            else memcpy(line, plane, (size_t)now * sizeof *line);
+        }
+        for (l = 0; l < channels && last - q > ZNI_WEAVE; ++l)
+            for (at = 0; at < ZNI_WEAVE; at += ZNI_LINE_REALS) ZNI_PREFETCH(from + (size_t)l * (size_t)h * (size_t)w + q + ZNI_WEAVE + at);
+        zni_weave(scratch, other, lanes, count);
+        for (at = 0; at < now;) {
+            int piece = w - column < now - at ? w - column : now - at;
+            memcpy(to + (size_t)row * pitch + (size_t)((padding + column) * lanes), woven + at * lanes, (size_t)(piece * lanes) * sizeof *to);
+            at += piece;
+            column += piece;
+            if (column == w) {
+                column = 0;
+                ++row;
+            }
+        }
+    }
+}
+/* count woven positions, side by side, into planes. */
+static void zni_woven_spill(const zni_woven *p, const zn_real *from, size_t count, int channels, zn_real *to, size_t plane, int add, zn_real *scratch) {
+    int lanes = p->lanes, l;
+    zn_real *other = scratch + ZNI_WEAVE * lanes, *planes = zni_woven_of(scratch, other, lanes);
+    while (count > 0) {
+        size_t now = count < ZNI_WEAVE ? count : ZNI_WEAVE, whole = (now + 15) / 16 * 16, i;
+        for (l = 0; l < channels; ++l)
+            for (i = 0; i < now; i += ZNI_LINE_REALS) ZNI_PREFETCH(to + (size_t)l * plane + i);
+        zni_unweave(from, scratch, other, lanes, (int)whole);
+        for (l = 0; l < channels; ++l) {
+            const zn_real *ZNI_RESTRICT line = planes + (size_t)l * whole;
+            zn_real *ZNI_RESTRICT at = to + (size_t)l * plane;
+            if (add)
+                for (i = 0; i < now; ++i) at[i] += line[i];
+            else memcpy(at, line, now * sizeof *at);
+        }
+        from += now * (size_t)lanes;
+        to += now;
+        count -= now;
+    }
+}
+static void zni_woven_weights(const zni_woven *p, const zni_woven_taps *taps, int c, zn_real *to) {
+    int i, l, per = p->s->k * p->s->k;
+    for (i = 0; i < taps->count; ++i)
+        for (l = 0; l < p->lanes; ++l) *to++ = c + l < p->s->c ? p->w[(c + l) * per + taps->tap[i]] : 0;
+}
+static void zni_woven_row_run(const zni_woven *p, const zni_woven_taps *taps, int step, zni_woven_row *t) {
+    static const int pixels[3] = {8, 7, 4};
+    int best = 0, i;
+    for (i = 1; i < 3; ++i)
+        if ((t->width + pixels[i] - 1) / pixels[i] * pixels[i] < (t->width + pixels[best] - 1) / pixels[best] * pixels[best]) best = i;
+    t->off = taps->off;
+    t->runs = taps->runs;
+    p->kernels->woven[step - 1][best](t);
+}
+/* One block of one image, forward. */
+static void zni_woven_y(const zni_woven *p, int task, zn_real *scratch) {
+    const zni_conv_shape *s = p->s;
+    int n = task / p->blocks, c = task % p->blocks * p->lanes, channels = s->c - c < p->lanes ? s->c - c : p->lanes, row, r, l;
+    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow, plane = (size_t)n * (size_t)s->c + (size_t)c;
+    zn_real *band = scratch, *result = band + p->x_room, *start = result + p->room, *lots = start + p->lanes;
+    zni_woven_row t;
+    memset(band, 0, p->x_room * sizeof *band);
+    for (l = 0; l < p->lanes; ++l) start[l] = p->bias != NULL && l < channels ? p->bias[c + l] : 0;
+    for (row = 0; row < s->oh; row += p->rows) {
+        int rows = s->oh - row < p->rows ? s->oh - row : p->rows;
+        zni_woven_fill(p, p->x + plane * in, s->h, s->w, channels, p->maps != NULL ? p->maps + c : NULL, row * s->stride - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, band, lots);
+        t.w = p->weights + c * s->k * s->k;
+        t.start = start;
+        t.width = s->ow;
+        t.y_step = p->lanes;
+        for (r = 0; r < rows; ++r) {
+            t.x = band + (size_t)(r * s->stride) * p->x_pitch;
+            t.y = result + (size_t)(r * s->ow) * (size_t)p->lanes;
+            zni_woven_row_run(p, &p->forward, s->stride, &t);
+        }
+        zni_woven_spill(p, result, (size_t)rows * (size_t)s->ow, channels, p->y + plane * out + (size_t)row * (size_t)s->ow, out, 0, lots);
+    }
+}
+/* Both gradients of one block of one image, where wanted. */
+static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) {
+    const zni_conv_shape *s = p->s;
+    int n = task / p->blocks, c = task % p->blocks * p->lanes, channels = s->c - c < p->lanes ? s->c - c : p->lanes, taps = s->k * s->k, row, r, a, b, i;
+    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow, plane = (size_t)n * (size_t)s->c + (size_t)c;
+    zn_real *x_band = scratch, *dy_band = x_band + p->x_room, *result = dy_band + p->dy_room, *start = result + p->room, *lots = start + p->lanes;
+    zn_real *sums = p->sums != NULL ? p->sums + (size_t)task * (size_t)(taps * p->lanes) : NULL;
+    zni_woven_row t;
+    zni_woven_lines lines;
+    memset(scratch, 0, (p->x_room + p->dy_room) * sizeof *scratch);
+    memset(start, 0, (size_t)p->lanes * sizeof *start);
+    if (sums != NULL) memset(sums, 0, (size_t)(taps * p->lanes) * sizeof *sums);
+    for (row = 0; row < s->oh; row += p->rows) {
+        int rows = s->oh - row < p->rows ? s->oh - row : p->rows, first = row * s->stride, end = (row + rows) * s->stride < s->h ? (row + rows) * s->stride : s->h;
+        zni_woven_fill(p, p->dy + plane * out, s->oh, s->ow, channels, NULL, row - s->padding, rows + 2 * s->padding, row > 0 ? p->rows : 0, 2 * s->padding, p->dy_pitch, dy_band, lots);
+        if (sums != NULL) {
+            int size = (s->k - 3) / 2, most = s->k == 3 ? 3 : 2;
+            zni_woven_fill(p, p->x + plane * in, s->h, s->w, channels, p->maps != NULL ? p->maps + c : NULL, first - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, x_band, lots);
+            lines.dy = dy_band + (size_t)s->padding * (p->dy_pitch + (size_t)p->lanes);
+            lines.dy_line = p->dy_pitch;
+            lines.x_row = p->x_pitch;
+            lines.x_line = p->x_pitch * (size_t)s->stride;
+            lines.x_step = s->stride * p->lanes;
+            lines.width = s->ow;
+            lines.lines = rows;
+            for (i = 0; i < s->k; i += most) {
+                lines.x = x_band + (size_t)i * p->x_pitch;
+                p->kernels->sums[size][i + most <= s->k](&lines, sums + i * s->k * p->lanes);
+            }
+        }
+        if (p->dx == NULL) continue;
+        t.start = start;
+        t.y_step = s->stride * p->lanes;
+        for (r = first; r < end; ++r) {
+            a = r % s->stride;
+            t.w = p->weights + c * taps + (a == 0 ? 0 : p->data[0][0].count + p->data[0][1].count) * p->lanes;
+            t.x = dy_band + (size_t)(r / s->stride - row) * p->dy_pitch;
+            for (b = 0; b < s->stride; ++b) {
+                t.y = result + (size_t)((r - first) * s->w + b) * (size_t)p->lanes;
+                t.width = (s->w - b + s->stride - 1) / s->stride;
+                zni_woven_row_run(p, &p->data[a][b], 1, &t);
+                t.w += p->data[a][b].count * p->lanes;
+            }
+        }
+        zni_woven_spill(p, result, (size_t)(end - first) * (size_t)s->w, channels, p->dx + plane * in + (size_t)first * (size_t)s->w, in, p->add, lots);
+    }
+}
+static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni_woven *p, int task, zn_real *scratch)) {
+    int threads = zni_max_threads(), tasks = p->s->n * p->blocks, task, a, b, stride = p->s->stride, per = p->s->k * p->s->k * p->lanes;
+    size_t per_thread = p->x_room + p->dy_room + p->room + (size_t)(1 + 2 * ZNI_WEAVE) * (size_t)p->lanes + 64;
+    zn_real *scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
+    p->weights = zni_reals_take(ctx, zni_size_mul((size_t)p->blocks, (size_t)per));
+    if (scratch != NULL && p->weights != NULL) {
+        for (task = 0; task < p->blocks; ++task) {
+            zn_real *to = p->weights + (size_t)task * (size_t)per;
+            if (p->dy == NULL) zni_woven_weights(p, &p->forward, task * p->lanes, to);
+            for (a = 0; p->dy != NULL && a < stride; ++a)
+                for (b = 0; b < stride; to += p->data[a][b].count * p->lanes, ++b) zni_woven_weights(p, &p->data[a][b], task * p->lanes, to);
+        }
+        ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
+        for (task = 0; task < tasks; ++task) work(p, task, scratch + (size_t)zni_thread() * per_thread);
+    }
+    zni_buffer_give(ctx, p->weights);
+    zni_buffer_give(ctx, scratch);
+    return ctx->code;
+}
+static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
+    zni_woven p = zni_woven_plan(ctx, s, 0);
+    p.x = x;
+    p.maps = maps;
+    p.w = w;
+    p.bias = bias;
+    p.y = y;
+    return zni_woven_run(ctx, &p, zni_woven_y);
+}
+static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add) {
+    zni_woven p = zni_woven_plan(ctx, s, 1);
+    size_t one = (size_t)(s->k * s->k * p.lanes), block = one * (size_t)p.blocks;
+    zn_result result;
+    int c, tap, n;
+    p.x = x;
+    p.maps = maps;
+    p.dy = dy;
+    p.w = w;
+    p.dx = dx;
+    p.add = add;
+    if (dw != NULL) {
+        p.sums = zni_reals_take(ctx, zni_size_mul(block, (size_t)s->n));
+        if (p.sums == NULL) return ctx->code;
+    }
+    result = zni_woven_run(ctx, &p, zni_woven_gradients);
+    for (c = 0; result == ZN_OK && dw != NULL && c < s->c; ++c) /* samples in their order */
+        for (tap = 0; tap < s->k * s->k; ++tap) {
+            const zn_real *from = p.sums + (size_t)(c / p.lanes) * one + (size_t)(tap * p.lanes + c % p.lanes);
+            double sum = 0.0;
+            for (n = 0; n < s->n; ++n) sum += (double)from[(size_t)n * block];
+            dw[c * s->k * s->k + tap] += (zn_real)sum;
+        }
+    zni_buffer_give(ctx, p.sums);
+    return result;
+}
+
 /* ---- the three passes of a convolution ----
    maps: x is read through them, one for each channel; NULL: as it is. */
-#define ZNI_CONV_FAST 8192.0 /* multiply-adds from which packing pays; maps need it */
 
 /* y = w * x + bias. */
 static zn_result zni_conv2d_forward_map(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
+    if (zni_woven_fits(ctx, s)) return zni_woven_forward(ctx, s, x, maps, w, bias, y);
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
         zni_pass p = zni_pass_forward(s, ZNI_STRIP_ROWS);
         zn_result result = zni_pass_run(ctx, &p, x, maps, w, bias, y, 0);
@@ -3400,6 +3814,7 @@ static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *
 /* Both, each where it is wanted (not NULL), side by side where they can read dy together (a training step takes 8 % less). */
 static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add) {
     zn_result result = ZN_ERROR_UNSUPPORTED;
+    if (zni_woven_fits(ctx, s)) return zni_woven_backward(ctx, s, x, maps, dy, w, dw, dx, add);
     if (dw != NULL && dx != NULL && zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST) result = zni_pass_weights(ctx, s, x, maps, dy, dw, w, dx, add);
     if (result != ZN_ERROR_UNSUPPORTED) return result;
     result = dw != NULL ? zni_conv2d_backward_weights(ctx, s, x, maps, dy, dw) : ZN_OK;
@@ -12388,8 +12803,6 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
    channels, and the channels before stand in an order in which whole vectors need the same gate.
    ================================================================================================================== */
 #define ZNI_BLOCKS(channels) (((size_t)(channels) + ZNI_LANES - 1) / ZNI_LANES)
-#define ZNI_MAX_TILE 16 /* pixels */
-#define ZNI_MAX_RUN 3   /* taps */
 #define ZNI_MAX_TILE_BLOCKS 6
 
 /* ---- kernels: one always-inline body each, compiled for several instruction sets and chosen when a session is made ---- */
@@ -12483,26 +12896,6 @@ ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int 
     for (at = 0; at < end; at += (size_t)pixels * ZNI_LANES) zni_infer_tile(t, at, pixels, vectors, lanes, fused);
 }
 
-/* A single block of outputs, or a depthwise one, would wait for its loads, one for each product. So what is fetched serves
-   a run of up to 3 neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of
-   60 GFLOP/s). x_step: from a vector of pixels to the next. repeat: 0 takes what lies there; 1 one channel's value for all
-   lanes, the outputs; 2 for half of them each the values of pixel p of the first half of a tile and of pixel p of the second
-   (8 channels of ZenNet-R: 150 instead of 100 GFLOP/s; for depthwise ones of stride 2 the like brings nothing). */
-ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int x_step, const int lanes, const int repeat, const int fused) {
-    int m, j, l;
-    ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
-        zn_real value[16];
-        if (repeat > 0) {
-            const zn_real one = x[m * x_step], other = x[(repeat > 1 ? m + vectors : m) * x_step];
-            for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
-        }
-        else
-            for (l = 0; l < lanes; ++l) value[l] = x[m * x_step + l];
-        ZNI_UNROLL for (j = 0; j < taps; ++j)
-            if (m >= j && m - j < vectors)
-                for (l = 0; l < lanes; ++l) acc[m - j][l] = zni_multiply_add(fused, value[l], w[j * lanes + l], acc[m - j][l]);
-    }
-}
 ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int x_step, const int lanes, const int repeat, const int fused) {
     zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
     const zn_real least = t->least;

@@ -86,6 +86,48 @@ static const int shapes[][9] = {
     {1, 20, 9, 10, 33, 3, 2, 1, 1},  {1, 4, 6, 7, 5, 1, 2, 1, 1},     {2, 40, 13, 12, 50, 1, 2, 0, 1}, {1, 24, 11, 11, 100, 3, 1, 1, 1},
     {1, 18, 6, 6, 250, 1, 1, 0, 1},  {1, 6, 9, 8, 6, 7, 2, 2, 6}};
 
+/* Depthwise ones on woven channels, read through maps, whatever their number; one gradient, the other, both. */
+static void check_woven(zn_ctx *ctx, const int *v) {
+    zni_conv_shape s = shape_of(v);
+    size_t in = (size_t)s.h * (size_t)s.w, nx = (size_t)s.n * (size_t)s.c * in, ny = (size_t)s.n * (size_t)s.c * (size_t)s.oh * (size_t)s.ow, nw = (size_t)(s.c * s.k * s.k), i;
+    zn_real *x = numbers(ctx, "x", nx), *mapped = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
+    zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
+    zni_map maps[64];
+    double taps = (double)(s.k * s.k), positions = (double)s.n * s.oh * s.ow;
+    char name[128];
+    int c, add, what;
+    snprintf(name, sizeof name, "woven %s n%d c%d %dx%d k%d s%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.k, s.stride);
+    for (c = 0; c < s.c; ++c) {
+        maps[c].mean = (zn_real)(0.1 * (c % 5));
+        maps[c].scale = (zn_real)(1.5 - 0.2 * (c % 7));
+        maps[c].shift = (zn_real)(0.3 - 0.1 * (c % 3));
+        maps[c].relu = c % 4 != 1;
+    }
+    for (i = 0; i < nx; ++i) {
+        const zni_map *m = &maps[i / in % (size_t)s.c];
+        mapped[i] = ZNI_MAPPED(m, x[i]);
+        if (m->relu && mapped[i] < 0) mapped[i] = 0;
+    }
+    for (add = 0; add < 2; ++add) { /* with maps and without */
+        CHECK_FOR(zni_woven_forward(ctx, &s, add ? x : mapped, add ? maps : NULL, w, add ? bias : NULL, y) == ZN_OK, name);
+        zni_conv2d_plain_forward(&s, mapped, w, add ? bias : NULL, y0);
+        CHECK_FOR(difference(y, y0, ny, sqrt(taps)) < tolerance, name);
+        for (what = 1; what < 4; ++what) {
+            CHECK_FOR(zni_woven_backward(ctx, &s, add ? x : mapped, add ? maps : NULL, dy, w, what & 1 ? dw : NULL, what & 2 ? dx : NULL, add) == ZN_OK, name);
+            if (what & 1) zni_conv2d_plain_backward_weights(&s, mapped, dy, dw0);
+            if (what & 2) zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
+            CHECK_FOR(difference(dx, dx0, nx, sqrt(taps)) < 4 * tolerance, name);
+            CHECK_FOR(difference(dw, dw0, nw, sqrt(positions)) < 8 * tolerance, name);
+        }
+    }
+    zni_free(ctx, x), zni_free(ctx, mapped), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
+    zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
+}
+static const int woven_shapes[][9] = { /* channels of a part of a block, of several; maps of one band, of many; rows of every tile and of none */
+    {1, 16, 14, 14, 16, 7, 1, 3, 16}, {2, 3, 7, 7, 3, 7, 1, 3, 3},       {1, 40, 28, 28, 40, 5, 1, 2, 40},   {2, 17, 9, 13, 17, 3, 1, 1, 17}, {1, 5, 1, 1, 5, 7, 1, 3, 5},
+    {1, 20, 31, 2, 20, 5, 1, 2, 20},  {1, 18, 150, 61, 18, 7, 1, 3, 18}, {1, 16, 3, 224, 16, 3, 1, 1, 16},   {2, 16, 56, 56, 16, 7, 2, 3, 16}, {1, 33, 15, 15, 33, 7, 2, 3, 33},
+    {2, 9, 13, 8, 9, 5, 2, 2, 9},     {1, 24, 14, 9, 24, 3, 2, 1, 24},   {1, 17, 131, 112, 17, 7, 2, 3, 17}, {1, 4, 1, 6, 4, 3, 2, 1, 4},      {1, 4, 6, 1, 4, 7, 2, 3, 4}};
+
 static void test_convolutions(void) {
     zn_ctx *ctx;
     int set, i;
@@ -97,6 +139,7 @@ static void test_convolutions(void) {
         }
         ctx->kernels = &zni_kernel_sets[set];
         for (i = 0; i < (int)(sizeof shapes / sizeof shapes[0]); ++i) check_conv(ctx, shapes[i]);
+        for (i = 0; i < (int)(sizeof woven_shapes / sizeof woven_shapes[0]); ++i) check_woven(ctx, woven_shapes[i]);
     }
     zn_ctx_destroy(ctx);
 }
@@ -147,6 +190,12 @@ static void test_wide(void) {
 #undef CALL
 #define CALL(f) f(y, x, COUNT, (zn_real)1.3, (zn_real)-0.2, (zn_real)0.1, (zn_real)0.6, (zn_real)0.2, out, add)
         WIDE(zni_gate_grad, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, zn_real, zn_real, zn_real *, int);
+#undef CALL
+#define CALL(f) f(out, out + 500, 8, 48)
+        WIDE(zni_weave, zn_real *, zn_real *, int, int);
+#undef CALL
+#define CALL(f) f(x, out, out + 500, 8, 48)
+        WIDE(zni_unweave, const zn_real *, zn_real *, zn_real *, int, int);
 #undef CALL
 #define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out, add)
         WIDE(zni_affine, const zn_real *, size_t, zn_real, zn_real, zn_real *, int);
