@@ -2641,7 +2641,7 @@ ZNI_INLINE void zni_accumulate_body(zn_real *ZNI_RESTRICT to, const zn_real *ZNI
 }
 ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, from, count))
 
-/* ---- attention's gates: eight values side by side ---- */
+/* ---- attention's gates: sixteen values side by side ---- */
 /* 1/(1 + exp(-z)) of 8 or 16 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
 ZNI_INLINE void zni_sigmoid_lanes(double *z, const int lanes, const int fused) {
@@ -2672,26 +2672,26 @@ ZNI_INLINE void zni_sigmoid_lanes(float *z, const int lanes, const int fused) {
     }
 }
 #endif
-/* Gates of x[0..7]; u = slope * x + offset. */
-ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_LANES]) {
+/* Gates of x[0..15]; u = slope * x + offset. */
+ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_MOST_LANES]) {
     int l;
-    for (l = 0; l < ZNI_LANES; ++l) gate[l] = slope * x[l] + offset;
-    zni_sigmoid_lanes(gate, ZNI_LANES, 0);
+    for (l = 0; l < ZNI_MOST_LANES; ++l) gate[l] = slope * x[l] + offset;
+    zni_sigmoid_lanes(gate, ZNI_MOST_LANES, 0);
 }
-/* Copies a plane's last few values, so that every pass can take eight at a time. */
-ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_LANES]) {
-    memset(rest, 0, ZNI_LANES * sizeof(zn_real));
+/* Copies a plane's last few values, so that every pass can take sixteen at a time. */
+ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_MOST_LANES]) {
+    memset(rest, 0, ZNI_MOST_LANES * sizeof(zn_real));
     memcpy(rest, x, left * sizeof(zn_real));
     return rest;
 }
 /* to = x * sigmoid(slope * x + offset) */
 ZNI_INLINE void zni_gate_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
-    zn_real gate[ZNI_LANES], rest[ZNI_LANES];
+    zn_real gate[ZNI_MOST_LANES], rest[ZNI_MOST_LANES];
     size_t i;
     int l;
-    for (i = 0; i + ZNI_LANES <= count; i += ZNI_LANES) {
+    for (i = 0; i + ZNI_MOST_LANES <= count; i += ZNI_MOST_LANES) {
         zni_gate_lanes(x + i, slope, offset, gate);
-        for (l = 0; l < ZNI_LANES; ++l) to[i + (size_t)l] = x[i + (size_t)l] * gate[l];
+        for (l = 0; l < ZNI_MOST_LANES; ++l) to[i + (size_t)l] = x[i + (size_t)l] * gate[l];
     }
     if (i == count) return;
     zni_gate_lanes(zni_gate_rest(x + i, count - i, rest), slope, offset, gate);
@@ -2700,25 +2700,25 @@ ZNI_INLINE void zni_gate_run_body(const zn_real *ZNI_RESTRICT x, size_t count, z
 ZNI_WIDE(zni_gate_run, (const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real *to), (x, count, slope, offset, to))
 /* du, the gradient of u, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
 ZNI_INLINE void zni_gate_sums_body(const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
-    zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES];
+    zn_real gate[ZNI_MOST_LANES], rest_x[ZNI_MOST_LANES], rest_dy[ZNI_MOST_LANES];
     while (count > 0) {
-        zn_real sum[ZNI_LANES] = {0}, dot[ZNI_LANES] = {0};
+        zn_real sum[ZNI_MOST_LANES] = {0}, dot[ZNI_MOST_LANES] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
         int l;
-        for (i = 0; i < now; i += ZNI_LANES) {
+        for (i = 0; i < now; i += ZNI_MOST_LANES) {
             const zn_real *v = x + i, *g = dy + i;
-            if (now - i < ZNI_LANES) {
+            if (now - i < ZNI_MOST_LANES) {
                 v = zni_gate_rest(v, now - i, rest_x);
                 g = zni_gate_rest(g, now - i, rest_dy);
             }
             zni_gate_lanes(v, slope, offset, gate);
-            for (l = 0; l < ZNI_LANES; ++l) {
+            for (l = 0; l < ZNI_MOST_LANES; ++l) {
                 zn_real du = g[l] * v[l] * (gate[l] * (1 - gate[l]));
                 sum[l] += du;
                 dot[l] += du * (v[l] - mean);
             }
         }
-        for (l = 0; l < ZNI_LANES; ++l) {
+        for (l = 0; l < ZNI_MOST_LANES; ++l) {
             out[0] += (double)sum[l];
             out[1] += (double)dot[l];
         }
@@ -2731,22 +2731,22 @@ ZNI_WIDE(zni_gate_sums, (const zn_real *dy, const zn_real *x, size_t count, zn_r
 /* to (+)= dy * gate + slope * (du - p - q * (x - mean)) */
 ZNI_INLINE void zni_gate_grad_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p,
                                         zn_real q, zn_real *ZNI_RESTRICT to, int add) {
-    zn_real gate[ZNI_LANES], rest_x[ZNI_LANES], rest_dy[ZNI_LANES], d[ZNI_LANES];
+    zn_real gate[ZNI_MOST_LANES], rest_x[ZNI_MOST_LANES], rest_dy[ZNI_MOST_LANES], d[ZNI_MOST_LANES];
     size_t i;
     int l;
-    for (i = 0; i < count; i += ZNI_LANES) {
+    for (i = 0; i < count; i += ZNI_MOST_LANES) {
         const zn_real *v = x + i, *g = dy + i;
-        int now = count - i < ZNI_LANES ? (int)(count - i) : ZNI_LANES;
-        if (now < ZNI_LANES) {
+        int now = count - i < ZNI_MOST_LANES ? (int)(count - i) : ZNI_MOST_LANES;
+        if (now < ZNI_MOST_LANES) {
             v = zni_gate_rest(v, (size_t)now, rest_x);
             g = zni_gate_rest(g, (size_t)now, rest_dy);
         }
         zni_gate_lanes(v, slope, offset, gate);
-        for (l = 0; l < ZNI_LANES; ++l) d[l] = g[l] * gate[l] + slope * (g[l] * v[l] * (gate[l] * (1 - gate[l])) - p - q * (v[l] - mean));
-        if (now < ZNI_LANES || add)
+        for (l = 0; l < ZNI_MOST_LANES; ++l) d[l] = g[l] * gate[l] + slope * (g[l] * v[l] * (gate[l] * (1 - gate[l])) - p - q * (v[l] - mean));
+        if (now < ZNI_MOST_LANES || add)
             for (l = 0; l < now; ++l) to[i + (size_t)l] = (add ? to[i + (size_t)l] : 0) + d[l];
         else
-            for (l = 0; l < ZNI_LANES; ++l) to[i + (size_t)l] = d[l];
+            for (l = 0; l < ZNI_MOST_LANES; ++l) to[i + (size_t)l] = d[l];
     }
 }
 ZNI_WIDE(zni_gate_grad, (const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p, zn_real q, zn_real *to, int add), (dy, x, count, slope, offset, mean, p, q, to, add))
@@ -3394,16 +3394,19 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
 /* dw += the parts' sums of a row, in their order. */
 static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *sums, zn_real *dw) {
     const zni_pass *p = &d->pass;
-    int c, u, v, part;
-    const zn_real *from = sums + (size_t)group * (size_t)d->parts * d->one + (size_t)row * (size_t)d->blocks.steps;
-    for (c = 0; c < p->channels; ++c)
-        for (u = 0; u < p->win.kh; ++u)
-            for (v = 0; v < p->win.kw; ++v, ++from) {
-                ptrdiff_t at = zni_pass_weight(p, group, row, c, u, v);
-                double sum = 0.0;
-                for (part = 0; at >= 0 && part < d->parts; ++part) sum += (double)from[(size_t)part * d->one];
-                if (at >= 0) dw[at] += (zn_real)sum;
-            }
+    int steps = d->blocks.steps, i, j, part;
+    const zn_real *from = sums + (size_t)group * (size_t)d->parts * d->one + (size_t)row * (size_t)steps;
+    for (i = 0; i < steps; i += 64) {
+        double sum[64] = {0};
+        int now = steps - i < 64 ? steps - i : 64;
+        for (part = 0; part < d->parts; ++part)
+            for (j = 0; j < now; ++j) sum[j] += (double)from[(size_t)part * d->one + (size_t)(i + j)];
+        for (j = 0; j < now; ++j) {
+            int tap = (i + j) % (p->win.kh * p->win.kw);
+            ptrdiff_t at = zni_pass_weight(p, group, row, (i + j) / (p->win.kh * p->win.kw), tap / p->win.kw, tap % p->win.kw);
+            if (at >= 0) dw[at] += (zn_real)sum[j];
+        }
+    }
 }
 /* dw += dy * x^T, and where w is given (zni_conv_shares) dx (+)= w^T * dy. */
 static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw, const zn_real *w, zn_real *dx, int add) {
@@ -3463,38 +3466,39 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
 #define ZNI_WEAVE 128     /* positions woven at a time, in the first cache */
 #define ZNI_WOVEN_TAPS 49 /* of the largest kernel, 7 x 7 */
 
-ZNI_INLINE void zni_weave_body(zn_real *ZNI_RESTRICT a, zn_real *ZNI_RESTRICT b, int rows, int count) {
-    int r, i;
+ZNI_INLINE void zni_weave_two(const zn_real *ZNI_RESTRICT even, const zn_real *ZNI_RESTRICT odd, int count, zn_real *ZNI_RESTRICT to) {
+    int i;
+    for (i = 0; i < count; ++i) {
+        to[2 * i] = even[i];
+        to[2 * i + 1] = odd[i];
+    }
+}
+ZNI_INLINE void zni_part_two(const zn_real *ZNI_RESTRICT from, int count, zn_real *ZNI_RESTRICT even, zn_real *ZNI_RESTRICT odd) {
+    int i;
+    for (i = 0; i < count; ++i) {
+        even[i] = from[2 * i];
+        odd[i] = from[2 * i + 1];
+    }
+}
+/* `rows` rows of count values in a, and back; both use a and b by turns, see zni_woven_of. */
+ZNI_INLINE void zni_weave_body(zn_real *a, zn_real *b, int rows, int count) {
+    int r;
     for (; rows > 1; rows /= 2, count *= 2) {
         zn_real *swap = a;
-        for (r = 0; r < rows / 2; ++r) {
-            const zn_real *ZNI_RESTRICT even = a + r * count, *ZNI_RESTRICT odd = a + (r + rows / 2) * count;
-            zn_real *ZNI_RESTRICT to = b + 2 * r * count;
-            for (i = 0; i < count; ++i) {
-                to[2 * i] = even[i];
-                to[2 * i + 1] = odd[i];
-            }
-        }
+        for (r = 0; r < rows / 2; ++r) zni_weave_two(a + r * count, a + (r + rows / 2) * count, count, b + 2 * r * count);
         a = b;
         b = swap;
     }
 }
 ZNI_WIDE(zni_weave, (zn_real *a, zn_real *b, int rows, int count), (a, b, rows, count))
-/* The first step reads from `from`. */
-ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *ZNI_RESTRICT a, zn_real *ZNI_RESTRICT b, int rows, int count) {
-    int r, i, now;
+ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *a, zn_real *b, int rows, int count) {
+    int r, now;
     for (now = 2, count *= rows / 2; now <= rows; now *= 2, count /= 2) {
-        zn_real *swap = a;
-        for (r = 0; r < now / 2; ++r) {
-            const zn_real *ZNI_RESTRICT woven = (now == 2 ? from : a) + 2 * r * count;
-            zn_real *ZNI_RESTRICT even = b + r * count, *ZNI_RESTRICT odd = b + (r + now / 2) * count;
-            for (i = 0; i < count; ++i) {
-                even[i] = woven[2 * i];
-                odd[i] = woven[2 * i + 1];
-            }
-        }
-        a = b;
-        b = swap;
+        zn_real *swap = b;
+        for (r = 0; r < now / 2; ++r) zni_part_two(from + 2 * r * count, count, b + r * count, b + (r + now / 2) * count);
+        from = b;
+        b = a;
+        a = swap;
     }
 }
 ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *a, zn_real *b, int rows, int count), (from, a, b, rows, count))
