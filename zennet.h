@@ -2641,83 +2641,53 @@ ZNI_INLINE void zni_accumulate_body(zn_real *ZNI_RESTRICT to, const zn_real *ZNI
 }
 ZNI_WIDE(zni_accumulate, (zn_real *to, const zn_real *from, size_t count), (to, from, count))
 
-/* ---- attention's gates: sixteen values side by side ---- */
-/* 1/(1 + exp(-z)) of 8 or 16 lanes in place; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
+/* ---- attention's gates ---- */
+/* 1/(1 + exp(-z)), for loops that vectorise; exp(x) = 2^n * exp(r), |r| <= ln(2)/2, by its series to r^6/6!. */
 #ifdef ZENNET_DOUBLE
-ZNI_INLINE void zni_sigmoid_lanes(double *z, const int lanes, const int fused) {
-    int l;
+ZNI_INLINE double zni_gate_of(double z, const int fused) {
     (void)fused;
-    for (l = 0; l < lanes; ++l) z[l] = 1.0 / (1.0 + exp(-z[l]));
+    return 1.0 / (1.0 + exp(-z));
 }
 #else
-ZNI_INLINE void zni_sigmoid_lanes(float *z, const int lanes, const int fused) {
+ZNI_INLINE float zni_gate_of(float z, const int fused) {
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float r[ZNI_MOST_LANES], n[ZNI_MOST_LANES], power[ZNI_MOST_LANES];
-    int32_t bits[ZNI_MOST_LANES];
-    int l;
-    for (l = 0; l < lanes; ++l) r[l] = z[l] < -80.0f ? 80.0f : -z[l];
-    for (l = 0; l < lanes; ++l) r[l] = r[l] < -80.0f ? -80.0f : r[l];
-    for (l = 0; l < lanes; ++l) n[l] = zni_multiply_add(fused, r[l] >= -80.0f ? r[l] : 0.0f, 1.44269504f, magic) - magic; /* a NaN stays in r; no integer sees it */
-    for (l = 0; l < lanes; ++l) bits[l] = ((int32_t)n[l] + 127) * (1 << 23);
-    memcpy(power, bits, (size_t)lanes * sizeof *power);
-    for (l = 0; l < lanes; ++l) {
-        float x = zni_multiply_add(fused, n[l], 2.12194440e-4f, zni_multiply_add(fused, n[l], -0.693359375f, r[l])), e = 1.0f / 720;
-        e = zni_multiply_add(fused, e, x, 1.0f / 120);
-        e = zni_multiply_add(fused, e, x, 1.0f / 24);
-        e = zni_multiply_add(fused, e, x, 1.0f / 6);
-        e = zni_multiply_add(fused, e, x, 0.5f);
-        e = zni_multiply_add(fused, e, x, 1.0f);
-        e = zni_multiply_add(fused, e, x, 1.0f);
-        z[l] = 1.0f / zni_multiply_add(fused, e, power[l], 1.0f);
-    }
+    float r = z < -80.0f ? 80.0f : -z, n, x, power, e = 1.0f / 720;
+    int32_t bits;
+    r = r < -80.0f ? -80.0f : r;
+    n = zni_multiply_add(fused, r >= -80.0f ? r : 0.0f, 1.44269504f, magic) - magic; /* a NaN stays in r; no integer sees it */
+    bits = ((int32_t)n + 127) * (1 << 23);
+    memcpy(&power, &bits, sizeof power);
+    x = zni_multiply_add(fused, n, 2.12194440e-4f, zni_multiply_add(fused, n, -0.693359375f, r));
+    e = zni_multiply_add(fused, e, x, 1.0f / 120);
+    e = zni_multiply_add(fused, e, x, 1.0f / 24);
+    e = zni_multiply_add(fused, e, x, 1.0f / 6);
+    e = zni_multiply_add(fused, e, x, 0.5f);
+    e = zni_multiply_add(fused, e, x, 1.0f);
+    e = zni_multiply_add(fused, e, x, 1.0f);
+    return 1.0f / zni_multiply_add(fused, e, power, 1.0f);
 }
 #endif
-/* Gates of x[0..15]; u = slope * x + offset. */
-ZNI_INLINE void zni_gate_lanes(const zn_real *x, zn_real slope, zn_real offset, zn_real gate[ZNI_MOST_LANES]) {
-    int l;
-    for (l = 0; l < ZNI_MOST_LANES; ++l) gate[l] = slope * x[l] + offset;
-    zni_sigmoid_lanes(gate, ZNI_MOST_LANES, 0);
-}
-/* Copies a plane's last few values, so that every pass can take sixteen at a time. */
-ZNI_INLINE const zn_real *zni_gate_rest(const zn_real *x, size_t left, zn_real rest[ZNI_MOST_LANES]) {
-    memset(rest, 0, ZNI_MOST_LANES * sizeof(zn_real));
-    memcpy(rest, x, left * sizeof(zn_real));
-    return rest;
-}
-/* to = x * sigmoid(slope * x + offset) */
+/* to = x * gate, the gate of slope * x + offset */
 ZNI_INLINE void zni_gate_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
-    zn_real gate[ZNI_MOST_LANES], rest[ZNI_MOST_LANES];
     size_t i;
-    int l;
-    for (i = 0; i + ZNI_MOST_LANES <= count; i += ZNI_MOST_LANES) {
-        zni_gate_lanes(x + i, slope, offset, gate);
-        for (l = 0; l < ZNI_MOST_LANES; ++l) to[i + (size_t)l] = x[i + (size_t)l] * gate[l];
-    }
-    if (i == count) return;
-    zni_gate_lanes(zni_gate_rest(x + i, count - i, rest), slope, offset, gate);
-    for (l = 0; i < count; ++i, ++l) to[i] = x[i] * gate[l];
+    for (i = 0; i < count; ++i) to[i] = x[i] * zni_gate_of(slope * x[i] + offset, 0);
 }
 ZNI_WIDE(zni_gate_run, (const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real *to), (x, count, slope, offset, to))
-/* du, the gradient of u, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
-ZNI_INLINE void zni_gate_sums_body(const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
-    zn_real gate[ZNI_MOST_LANES], rest_x[ZNI_MOST_LANES], rest_dy[ZNI_MOST_LANES];
+/* du, the gradient of the gate's argument, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
+ZNI_INLINE void zni_gate_sums_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
     while (count > 0) {
         zn_real sum[ZNI_MOST_LANES] = {0}, dot[ZNI_MOST_LANES] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
         int l;
-        for (i = 0; i < now; i += ZNI_MOST_LANES) {
-            const zn_real *v = x + i, *g = dy + i;
-            if (now - i < ZNI_MOST_LANES) {
-                v = zni_gate_rest(v, now - i, rest_x);
-                g = zni_gate_rest(g, now - i, rest_dy);
-            }
-            zni_gate_lanes(v, slope, offset, gate);
-            for (l = 0; l < ZNI_MOST_LANES; ++l) {
-                zn_real du = g[l] * v[l] * (gate[l] * (1 - gate[l]));
-                sum[l] += du;
-                dot[l] += du * (v[l] - mean);
-            }
-        }
+#define ZNI_GATE_SUM(l) do { \
+            zn_real v = x[i + (size_t)(l)], gate = zni_gate_of(slope * v + offset, 0), du = dy[i + (size_t)(l)] * v * (gate * (1 - gate)); \
+            sum[l] += du; \
+            dot[l] += du * (v - mean); \
+        } while (0)
+        for (i = 0; i + ZNI_MOST_LANES <= now; i += ZNI_MOST_LANES)
+            for (l = 0; l < ZNI_MOST_LANES; ++l) ZNI_GATE_SUM(l);
+        for (l = 0; i + (size_t)l < now; ++l) ZNI_GATE_SUM(l);
+#undef ZNI_GATE_SUM
         for (l = 0; l < ZNI_MOST_LANES; ++l) {
             out[0] += (double)sum[l];
             out[1] += (double)dot[l];
@@ -2731,23 +2701,16 @@ ZNI_WIDE(zni_gate_sums, (const zn_real *dy, const zn_real *x, size_t count, zn_r
 /* to (+)= dy * gate + slope * (du - p - q * (x - mean)) */
 ZNI_INLINE void zni_gate_grad_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p,
                                         zn_real q, zn_real *ZNI_RESTRICT to, int add) {
-    zn_real gate[ZNI_MOST_LANES], rest_x[ZNI_MOST_LANES], rest_dy[ZNI_MOST_LANES], d[ZNI_MOST_LANES];
     size_t i;
-    int l;
-    for (i = 0; i < count; i += ZNI_MOST_LANES) {
-        const zn_real *v = x + i, *g = dy + i;
-        int now = count - i < ZNI_MOST_LANES ? (int)(count - i) : ZNI_MOST_LANES;
-        if (now < ZNI_MOST_LANES) {
-            v = zni_gate_rest(v, (size_t)now, rest_x);
-            g = zni_gate_rest(g, (size_t)now, rest_dy);
-        }
-        zni_gate_lanes(v, slope, offset, gate);
-        for (l = 0; l < ZNI_MOST_LANES; ++l) d[l] = g[l] * gate[l] + slope * (g[l] * v[l] * (gate[l] * (1 - gate[l])) - p - q * (v[l] - mean));
-        if (now < ZNI_MOST_LANES || add)
-            for (l = 0; l < now; ++l) to[i + (size_t)l] = (add ? to[i + (size_t)l] : 0) + d[l];
-        else
-            for (l = 0; l < ZNI_MOST_LANES; ++l) to[i + (size_t)l] = d[l];
-    }
+#define ZNI_GATE_GRAD(onto) do { \
+        zn_real v = x[i], gate = zni_gate_of(slope * v + offset, 0); \
+        to[i] = onto (dy[i] * gate + slope * (dy[i] * v * (gate * (1 - gate)) - p - q * (v - mean))); \
+    } while (0)
+    if (add)
+        for (i = 0; i < count; ++i) ZNI_GATE_GRAD(to[i] +);
+    else
+        for (i = 0; i < count; ++i) ZNI_GATE_GRAD();
+#undef ZNI_GATE_GRAD
 }
 ZNI_WIDE(zni_gate_grad, (const zn_real *dy, const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real mean, zn_real p, zn_real q, zn_real *to, int add), (dy, x, count, slope, offset, mean, p, q, to, add))
 /* to (+)= a * x + b */
@@ -12948,10 +12911,7 @@ ZNI_INLINE void zni_copy_gated(zni_gate_mode mode, const zn_real *p, const zn_re
     }
     for (l = 0; l < lanes; ++l) offset[l] = q[l % ZNI_LANES];
     for (i = 0; i < vectors; ++i, from += step, to += lanes) {
-        zn_real z[ZNI_MOST_LANES];
-        for (l = 0; l < lanes; ++l) z[l] = zni_multiply_add(fused, slope[l], from[l], offset[l]);
-        zni_sigmoid_lanes(z, lanes, fused);
-        for (l = 0; l < lanes; ++l) to[l] = from[l] * z[l];
+        for (l = 0; l < lanes; ++l) to[l] = from[l] * zni_gate_of(zni_multiply_add(fused, slope[l], from[l], offset[l]), fused);
     }
 }
 ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int count, zn_real *ZNI_RESTRICT to, const int lanes, const int fused) {
