@@ -3178,7 +3178,7 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
    dw[o][r] = sum over positions p of dy[o][p] * x[r][p], a run r being a channel of x seen by one tap. Two ways, both over
    bands:
 
-     by columns, for 16 rows of dy or more             by dots, for fewer, and for depthwise convolutions
+     by columns, for 16 rows of dy or more             by dots, for fewer, and for depthwise ones that are not woven
 
      p:      x[r .. r + 7][p]   one value, repeated        dy[o]  | p p p .. p |  4 rows, aligned
              dy[o .. o + 47][p] three vectors, dy turned   x[r]   | p p p .. p |  3 runs, wherever they start
@@ -3425,7 +3425,9 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
                cccc          ->           bdbdbdbd    ->
                dddd
 
-   (Strips of rows on flat planes, which other depthwise ones still take: ...) */
+   Both gradients of 7 x 7 at batch 16, in ms on two cores of a Zen 5, beside strips of rows on flat planes, which other
+   depthwise ones still take: 96 channels at 112, stride 2: 12.3 instead of 18.8; 96 at 56: 5.3, 8.0; 160 at 28: 2.2, 4.2; 192
+   at 14: 0.75, 1.7; 240 at 7: 0.41, 1.1. At 112 memory bounds them: asking for the next lines ahead saves a sixth. */
 #define ZNI_WEAVE 128     /* positions woven at a time, in the first cache */
 #define ZNI_WOVEN_TAPS 49 /* of the largest kernel, 7 x 7 */
 
