@@ -1597,14 +1597,18 @@ static void zni_cache_flush(zn_ctx *ctx) {
 /* Smallest cached buffer that fits and wastes at most an eighth, or fresh memory. */
 static void *zni_buffer_take(zn_ctx *ctx, size_t bytes) {
     zni_cached_block **at, **best = NULL;
+    size_t wasted;
     int list, last;
     if (bytes >= ZNI_LARGE) return zni_slab_take(ctx, bytes);
     if (bytes < sizeof(zni_cached_block)) bytes = sizeof(zni_cached_block);
+    wasted = bytes / 8 + 1;
     last = zni_buffer_list(bytes + bytes / 8);
     for (list = zni_buffer_list(bytes); list <= last && best == NULL; ++list)
-        for (at = &ctx->cache[list]; *at != NULL; at = &(*at)->next) {
+        for (at = &ctx->cache[list]; *at != NULL && wasted > 0; at = &(*at)->next) {
             size_t have = zni_buffer_bytes(*at);
-            if (have >= bytes && have - bytes <= bytes / 8 && (best == NULL || have < zni_buffer_bytes(*best))) best = at;
+            if (have < bytes || have - bytes >= wasted) continue;
+            wasted = have - bytes;
+            best = at;
         }
     if (best != NULL) {
         zni_cached_block *block = *best;
@@ -3721,7 +3725,7 @@ static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const 
     zni_woven p = zni_woven_plan(ctx, s, 1);
     size_t one = (size_t)(s->k * s->k * p.lanes), block = one * (size_t)p.blocks;
     zn_result result;
-    int c, tap, n;
+    int c;
     p.x = x;
     p.maps = maps;
     p.dy = dy;
@@ -3733,13 +3737,18 @@ static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const 
         if (p.sums == NULL) return ctx->code;
     }
     result = zni_woven_run(ctx, &p, zni_woven_gradients);
-    for (c = 0; result == ZN_OK && dw != NULL && c < s->c; ++c) /* samples in their order */
-        for (tap = 0; tap < s->k * s->k; ++tap) {
-            const zn_real *from = p.sums + (size_t)(c / p.lanes) * one + (size_t)(tap * p.lanes + c % p.lanes);
-            double sum = 0.0;
-            for (n = 0; n < s->n; ++n) sum += (double)from[(size_t)n * block];
-            dw[c * s->k * s->k + tap] += (zn_real)sum;
+    if (result == ZN_OK && dw != NULL) {
+        ZNI_OMP(parallel for if ((double)block * s->n > ZNI_CONV_PARALLEL))
+        for (c = 0; c < s->c; ++c) { /* samples in their order */
+            int tap, n;
+            for (tap = 0; tap < s->k * s->k; ++tap) {
+                const zn_real *from = p.sums + (size_t)(c / p.lanes) * one + (size_t)(tap * p.lanes + c % p.lanes);
+                double sum = 0.0;
+                for (n = 0; n < s->n; ++n) sum += (double)from[(size_t)n * block];
+                dw[c * s->k * s->k + tap] += (zn_real)sum;
+            }
         }
+    }
     zni_buffer_give(ctx, p.sums);
     return result;
 }
