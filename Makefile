@@ -27,7 +27,8 @@ SHARED   = $(if $(filter $<,$(WHOLE)),,-DZENNET_IMPLEMENTATION_DONE) $(if $(filt
 objects  = -x none $(if $(filter $<,$(WHOLE)),,$(1)) $(if $(filter $<,$(IMAGE_WHOLE)),,$(BUILD)/zennet_image.o)
 OBJECTS  = $(BUILD)/zennet.o $(BUILD)/zennet_double.o $(BUILD)/zennet_image.o
 
-all: $(EXAMPLES) $(DATA_TOOLS) $(TESTS) ## build every example, tool and test program
+all: $(EXAMPLES) $(DATA_TOOLS) $(filter-out $(BUILD)/tests/test_%,$(TESTS)) ## build every example and tool, and the checkers of golden files
+build-tests: all $(TESTS) ## and the tests
 
 $(BUILD)/zennet.c:
 	@mkdir -p $(@D)
@@ -49,7 +50,7 @@ $(BUILD)/%: %.c $(HEADERS) $(OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SHARED) $< $(call objects,$(BUILD)/zennet.o) -o $@ $(LIBS)
 
-test: all ## build and run every test; the last line is the sum
+test: build-tests ## build and run every test; the last line is the sum
 	@BUILD=$(BUILD) CC="$(CC)" CXX="$(CXX)" sh tests/run.sh
 
 # The whole way on faces drawn here: pictures, a pack, a trained network with its report, its opinion of a few files.
@@ -112,4 +113,4 @@ help: ## list the targets
 clean: ## remove build/
 	rm -rf build
 
-.PHONY: all test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx check-training perf perf-record help clean
+.PHONY: all build-tests test demo test-asan test-clang test-noomp test-cxx test-m32 fuzz bench-peers check-onnx check-training perf perf-record help clean

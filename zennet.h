@@ -3549,8 +3549,8 @@ static zni_woven zni_woven_plan(zn_ctx *ctx, const zni_conv_shape *s, int backwa
         for (b = 0; b < s->stride; ++b) zni_woven_taps_of(s, 1, a, b, p.dy_pitch, p.lanes, &p.data[a][b]);
     return p;
 }
-/* Rows first .. first + rows - 1 of some planes, h x w each, into a band of rows of `pitch`. The band holds those from first -
-   step on, unless step is 0. scratch: room for two lots of woven positions. */
+/* Rows first .. first + rows - 1 of some planes, h x w each, into a band of rows of `pitch`. Unless step is 0 the band
+   begins with row first - step, and its last `kept` rows are wanted again. scratch: room for two lots of woven positions. */
 static void zni_woven_fill(const zni_woven *p, const zn_real *from, int h, int w, int channels, const zni_map *maps, int first, int rows, int step, int kept, size_t pitch, zn_real *to, zn_real *scratch) {
     int begin, end = first + rows < h ? first + rows : h, r, l, lanes = p->lanes, padding = p->s->padding, row, column = 0;
     ptrdiff_t q, last = (ptrdiff_t)end * w;
