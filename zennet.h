@@ -12989,18 +12989,19 @@ ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_rea
     }
 }
 /* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
-ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares, const int fused) {
-    zn_real sum[4][ZNI_LANES], square[4][ZNI_LANES], first[ZNI_LANES];
+ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares, const int lanes, const int fused) {
+    zn_real sum[4][ZNI_MOST_LANES], square[4][ZNI_MOST_LANES], first[ZNI_MOST_LANES];
+    const int pixels = 4 * lanes / ZNI_LANES;
     int i, u, l;
-    for (l = 0; l < ZNI_LANES; ++l) first[l] = x[l];
+    for (l = 0; l < lanes; ++l) first[l] = x[l % ZNI_LANES];
     ZNI_UNROLL
     for (u = 0; u < 4; ++u)
-        for (l = 0; l < ZNI_LANES; ++l) sum[u][l] = square[u][l] = 0;
-    for (i = 0; i + 4 <= count; i += 4, x += 4 * ZNI_LANES)
+        for (l = 0; l < lanes; ++l) sum[u][l] = square[u][l] = 0;
+    for (i = 0; i + pixels <= count; i += pixels, x += pixels * ZNI_LANES)
         ZNI_UNROLL
         for (u = 0; u < 4; ++u)
-            for (l = 0; l < ZNI_LANES; ++l) {
-                zn_real d = x[u * ZNI_LANES + l] - first[l];
+            for (l = 0; l < lanes; ++l) {
+                zn_real d = x[u * lanes + l] - first[l];
                 sum[u][l] += d;
                 square[u][l] = zni_multiply_add(fused, d, d, square[u][l]);
             }
@@ -13012,6 +13013,10 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
         }
     for (l = 0; l < ZNI_LANES; ++l) {
         zn_real s = (sum[0][l] + sum[1][l]) + (sum[2][l] + sum[3][l]), all = (square[0][l] + square[1][l]) + (square[2][l] + square[3][l]);
+        if (lanes > ZNI_LANES) { /* the other half of the pixels */
+            s += (sum[0][l + lanes - ZNI_LANES] + sum[1][l + lanes - ZNI_LANES]) + (sum[2][l + lanes - ZNI_LANES] + sum[3][l + lanes - ZNI_LANES]);
+            all += (square[0][l + lanes - ZNI_LANES] + square[1][l + lanes - ZNI_LANES]) + (square[2][l + lanes - ZNI_LANES] + square[3][l + lanes - ZNI_LANES]);
+        }
         mean[l] = first[l] + s / (zn_real)count;
         squares[l] = all - s * s / (zn_real)count;
     }
@@ -13030,7 +13035,7 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to, size_t to_step) { \
         zni_copy_body(mode, p, q, from, step, count, to, to_step, lanes, fused); \
     } \
-    target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, fused); } \
+    target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, lanes, fused); } \
     static const zni_infer_kernels zni_infer_##name = { \
         {{v0 * lanes / ZNI_LANES, p0, zni_tile0_##name}, {v1 * lanes / ZNI_LANES, p1, zni_tile1_##name}, {v2 * lanes / ZNI_LANES, p2, zni_tile2_##name}, {1, p3, zni_tile3_##name}}, \
         lanes, zni_copy_##name, zni_statistics_##name};
@@ -14001,31 +14006,36 @@ static void zni_front_line(const zni_frame *r, const zni_step *st, size_t first,
         zni_conv_row(k, &t, in->size);
     }
 }
-static void zni_copy_line(const zni_frame *r, const zni_step *st, size_t block, int line, zn_real *to) {
-    const zn_session *s = r->s;
-    const zni_feature *in = &s->values[st->in];
-    const zn_real *p = r->arena + s->gates_at + block * ZNI_LANES;
-    s->kernels->copy(zni_mode_of(s, st, block), p, p + s->gate_room, zni_feature_at(r, in) + (block * zni_pixels_of(in) + (size_t)(line * in->size)) * ZNI_LANES, ZNI_LANES, in->size, to, (size_t)s->woven->woven_lanes);
+/* Zeros beside lines [first, end) of `lines`, and the others whole. */
+static void zni_zero_around(zn_real *to, size_t pitch, size_t margin, int first, int end, int lines) {
+    size_t from = 0, until = first < end ? (size_t)first * pitch + margin : (size_t)lines * pitch;
+    for (; until > from; ++first) {
+        memset(to + from, 0, (until - from) * sizeof *to);
+        if (first >= end) return;
+        from = (size_t)(first + 1) * pitch - margin;
+        until = first + 1 < end ? from + 2 * margin : (size_t)lines * pitch;
+    }
 }
 static void zni_weave_lines(const zni_frame *r, const zni_step *st, size_t first, size_t count, int row, int rows, int again, zn_real *to) {
     const zn_session *s = r->s;
-    int lines = zni_rows_in(st, rows), size = s->values[st->in].size, line;
-    size_t weaves = zni_weaves(s, count), room = zni_block_room(s, st), pitch = zni_row_room(s, st), b;
-    if (!again) memset(to, 0, weaves * room * sizeof(zn_real)); /* what stands beside the lines stays zero */
-    for (line = zni_keep_lines(r, st, weaves, again, to); line < lines; ++line) {
-        int at = row * st->stride - st->padding + line;
-        zn_real *y = to + (size_t)line * pitch;
-        for (b = 0; b < weaves && at >= size && again; ++b) memset(y + b * room, 0, pitch * sizeof(zn_real));
-        if (at < 0 || at >= size) continue;
-        y += st->padding * s->woven->woven_lanes;
-        if (st->front >= 0) zni_front_line(r, st, first, count, at, y);
-        for (b = 0; b < count && st->front < 0; ++b) zni_copy_line(r, st, first + b, at, zni_woven_at(s, st, b, y));
-        if (weaves * zni_woven_blocks(s) > count) {
-            zn_real *last = zni_woven_at(s, st, count - 1, y);
-            int i, l;
-            for (i = 0; i < size; ++i, last += s->woven->woven_lanes)
-                for (l = 0; l < ZNI_LANES; ++l) last[ZNI_LANES + l] = last[l];
-        }
+    const zni_feature *in = &s->values[st->in];
+    int size = in->size, lanes = s->woven->woven_lanes, lines = zni_rows_in(st, rows), top = row * st->stride - st->padding, end = (top + lines < size ? top + lines : size) - top, begin, line, i, l;
+    size_t weaves = zni_weaves(s, count), room = zni_block_room(s, st), pitch = zni_row_room(s, st), margin = (size_t)(st->padding * lanes), b;
+    int kept = zni_keep_lines(r, st, weaves, again, to);
+    begin = kept < -top ? -top : kept; /* lines [begin, end) are new and inside the map */
+    for (b = 0; b < weaves; ++b) zni_zero_around(to + b * room + (size_t)kept * pitch, pitch, margin, begin - kept, end - kept, lines - kept);
+    to += margin;
+    for (line = begin; st->front >= 0 && line < end; ++line) zni_front_line(r, st, first, count, top + line, to + (size_t)line * pitch);
+    for (b = 0; st->front < 0 && b < count; ++b) {
+        const zn_real *p = r->arena + s->gates_at + (first + b) * ZNI_LANES, *from = zni_feature_at(r, in) + (first + b) * zni_pixels_of(in) * ZNI_LANES;
+        zni_gate_mode mode = zni_mode_of(s, st, first + b);
+        for (line = begin; line < end; ++line)
+            s->kernels->copy(mode, p, p + s->gate_room, from + (size_t)((top + line) * size) * ZNI_LANES, ZNI_LANES, size, zni_woven_at(s, st, b, to + (size_t)line * pitch), (size_t)lanes);
+    }
+    for (line = begin; weaves * zni_woven_blocks(s) > count && line < end; ++line) {
+        zn_real *last = zni_woven_at(s, st, count - 1, to + (size_t)line * pitch);
+        for (i = 0; i < size; ++i, last += lanes)
+            for (l = 0; l < ZNI_LANES; ++l) last[ZNI_LANES + l] = last[l];
     }
 }
 /* Blocks [first, first + count) of output rows [begin, end), which are a band. */

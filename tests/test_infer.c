@@ -148,7 +148,7 @@ static const char *const every_block[] = {
     "SE(3)", "ResBlock(3,1,BN(3))ConvKX(3,16,1,1)", "MultiCatBlock(BN(3);ConvKX(3,5,3,1);SE(3))ConvKX(11,8,3,2)",
     "MultiSumBlock(ConvKX(3,3,3,1);BN(3))ConvKX(3,9,1,2)BN(9)", "MultiSumBlock(BN(3);ConvKX(3,3,3,1);RELU(3))MaxPool(3,3,2)",
     "SuperConvK1BNRELU(3,24,2,1)SuperResK3K3(24,40,2,24,2)", "SuperConvK3BNRELU(3,8,2,1)SuperResK1K5K1(8,32,2,16,2)SuperResK5K5(32,8,1,8,1)",
-    "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE1K3(8,24,1,16,1)SuperResIDWE6K7(24,16,2,24,1)SuperConvK1BNRELU(16,48,1,1)",
+    "SuperConvK1BNRELU(3,24,2,1)SuperResIDWE1K5(24,24,1,40,1)SuperResIDWE1K7(24,72,2,40,2)", "SuperConvK3BNRELU(3,8,2,1)SuperResIDWE1K3(8,24,1,16,1)SuperResIDWE6K7(24,16,2,24,1)SuperConvK1BNRELU(16,48,1,1)",
     "ConvKX(3,16,3,2)BN(16)RELU(16)ConvKXG2(16,24,3,1)BN(24)RELU(24)ConvKXG8(24,16,5,2)SE(16)ConvKXG16(16,16,3,1)Swish(16)",
     "ConvKX(3,8,2,2)ConvDW(8,4,1)BN(8)RELU(8)SA(8,4)ConvKX(8,16,2,3)", "ConvKX(3,12,5,3)ConvDW(12,5,2)SA(12,3)ConvKX(12,8,3,1)RELU(8)",
     "ConvKX(3,8,3,1)MaxPool(8,3,2)AdaptiveAvgPool(8,5)ConvKX(8,8,3,1)SE(8)MaxPool(8,2,1)",
@@ -157,7 +157,7 @@ static const char *const every_block[] = {
     "ConvKX(3,16,1,1)MultiCatBlock(SA(16,4);ConvKX(16,3,3,1);Sequential(ConvDW(16,3,1)BN(16)RELU(16)SA(16,4)ConvKX(16,8,1,1)))ConvKX(27,16,3,2)",
     "ConvKX(3,16,3,2)ResBlock(16,1,MultiSumBlock(ConvKX(16,16,3,1);Sequential(ConvKX(16,8,1,1)ConvKX(8,16,3,1));BN(16)))RELU(16)"};
 static void test_blocks(zn_ctx *ctx) {
-    static const int sizes[] = {9, 16, 23, 33};
+    static const int sizes[] = {9, 16, 23, 62};
     size_t i;
     for (i = 0; i < sizeof every_block / sizeof every_block[0]; ++i) {
         zn_net_opts o = zn_net_opts_default();
@@ -427,6 +427,7 @@ int main(int argc, char **argv) {
     zn_ctx *ctx = NULL;
     char path[128];
     size_t i;
+    int set;
     if (argc == 3 && strcmp(argv[1], "--model") == 0) return write_model(argv[2]);
     CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
     for (i = 0; i < sizeof golden / sizeof golden[0]; ++i) {
@@ -443,9 +444,15 @@ int main(int argc, char **argv) {
             check_golden(ctx, path);
         }
     }
-    test_named(ctx);
-    test_blocks(ctx);
-    test_random(ctx, 60);
+    for (set = 0; set < ZNI_KERNEL_SETS; ++set) {
+        if (!zni_kernels_run(set)) check_skip(zni_kernel_sets[set].name);
+        else {
+            ctx->kernels = &zni_kernel_sets[set];
+            test_named(ctx);
+            test_blocks(ctx);
+            test_random(ctx, 60);
+        }
+    }
     test_memory();
     test_no_memory();
     test_refused(ctx);
