@@ -2232,12 +2232,10 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
 #define ZNI_MAX_LANES 16
 #define ZNI_WOVEN_PIXELS 8 /* of the longest tile */
 #define ZNI_TILE_VECTORS 3
-#define ZNI_STRIP_ROWS 2
-#define ZNI_STRIP_VECTORS 6
 #define ZNI_DOT_ROWS 4
 #define ZNI_DOT_RUNS 3
 #define ZNI_MAX_SUMS (8 * ZNI_TILE_VECTORS * ZNI_MAX_LANES)
-#define ZNI_MAX_COLUMNS (ZNI_STRIP_VECTORS * ZNI_MAX_LANES)
+#define ZNI_MAX_COLUMNS (ZNI_TILE_VECTORS * ZNI_MAX_LANES)
 
 /* The register tile: rows x (vectors * lanes) sums over k, one row of a panel against one run of b after the other. a
    starts with the tile's start values (the bias), then holds `rows` weights for each step; b of step r is at b + off[r].
@@ -2255,15 +2253,13 @@ ZNI_INLINE void zni_tile(const int rows, const int vectors, const int lanes, con
     }
 #define ZNI_ROWS i = 0; i < rows; ++i
 #define ZNI_VECTORS j = 0; j < vectors; ++j
-    if (vectors > rows) ZNI_EACH(ZNI_VECTORS, ZNI_ROWS, ZNI_SUM = 0)
-    else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = 0)
+    ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = 0)
     a += rows;
     do {
         const zn_real *run;
         if (k == 0) goto done;
         run = b + *off++;
-        if (vectors > rows) ZNI_EACH(ZNI_VECTORS, ZNI_ROWS, ZNI_SUM = zni_multiply_add(fused, a[i], run[j * lanes + l], ZNI_SUM))
-        else ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, a[i], run[j * lanes + l], ZNI_SUM))
+        ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, a[i], run[j * lanes + l], ZNI_SUM))
         a += rows;
         --k;
     } while (a != never);
@@ -2397,7 +2393,6 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     const char *name;
     int lanes, rows; /* reals in a vector, rows of a tile */
     void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
-    void (*strip)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never);
     void (*dots)(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never);
     void (*outer[ZNI_TILE_VECTORS])(int k, const zn_real *const *a, const zn_real *b, zn_real *c, const zn_real *never); /* by vectors - 1 */
     int woven_lanes, woven_rows;                       /* channels woven, rows that the next take at once */
@@ -2422,17 +2417,13 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     }
 #define ZNI_WOVEN_OF(set, k, halves, wide, narrow) {{wide, zni_woven##k##_##wide##halves##_##set}, {narrow, zni_woven##k##_##narrow##halves##_##set}}
 #define ZNI_SUMS(set, target, bytes, fused, k, rows)                                                                \
-    target ZNI_VECTORISE_ONCE static void zni_sums##k##_##rows##_##set(const zni_woven_lines *t, zn_real *to) { \
+    target ZNI_VECTORISE static void zni_sums##k##_##rows##_##set(const zni_woven_lines *t, zn_real *to) { \
         zni_woven_sums(t, to, rows, k, ZNI_WOVEN_LANES(bytes), fused);                                      \
     }
 #define ZNI_KERNELS(set, target, fetch, bytes, tile_rows, wide, narrow, fused)                                                                                           \
     target ZNI_VECTORISE static void zni_tile_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
                                                     const zn_real *never) {                                                                             \
         zni_tile(tile_rows, ZNI_TILE_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                    \
-    }                                                                                                                                                   \
-    target fetch static void zni_strip_##set(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, \
-                                                     const zn_real *never) {                                                                            \
-        zni_tile(ZNI_STRIP_ROWS, ZNI_STRIP_VECTORS, (int)(bytes / sizeof(zn_real)), fused, k, a, b, off, c, ldc, add, never);                           \
     }                                                                                                                                                   \
     target fetch static void zni_dots_##set(int len, const zn_real *const *a, const zn_real *const *b, zn_real *out, const zn_real *never) {            \
         zni_dot_tile((int)(bytes / sizeof(zn_real)), fused, len, a, b, out, never);                                                                     \
@@ -2445,7 +2436,7 @@ typedef struct zni_kernels { /* the bodies compiled for one instruction set */
     ZNI_SUMS(set, target, bytes, fused, 3, 1) ZNI_SUMS(set, target, bytes, fused, 3, 3) ZNI_SUMS(set, target, bytes, fused, 5, 1)                       \
     ZNI_SUMS(set, target, bytes, fused, 5, 2) ZNI_SUMS(set, target, bytes, fused, 7, 1) ZNI_SUMS(set, target, bytes, fused, 7, 2)
 #define ZNI_KERNELS_ROW(set, bytes, tile_rows, wide, narrow) \
-    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_strip_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set}, ZNI_WOVEN_LANES(bytes), ZNI_WOVEN_ROWS(bytes), \
+    { #set, (int)(bytes / sizeof(zn_real)), tile_rows, zni_tile_##set, zni_dots_##set, {zni_outer1_##set, zni_outer2_##set, zni_outer3_##set}, ZNI_WOVEN_LANES(bytes), ZNI_WOVEN_ROWS(bytes), \
       {{ZNI_WOVEN_OF(set, 3, , wide, narrow), ZNI_WOVEN_OF(set, 5, , wide, narrow), ZNI_WOVEN_OF(set, 7, , wide, narrow)},                                       \
        {ZNI_WOVEN_OF(set, 3, _halves, wide, narrow), ZNI_WOVEN_OF(set, 5, _halves, wide, narrow), ZNI_WOVEN_OF(set, 7, _halves, wide, narrow)}},                 \
       {{zni_sums3_1_##set, zni_sums3_3_##set}, {zni_sums5_1_##set, zni_sums5_2_##set}, {zni_sums7_1_##set, zni_sums7_2_##set}} }
@@ -2832,8 +2823,7 @@ static void zni_band(const zni_window *w, int channels, const zn_real *from, siz
 /* ---- a convolution, or the gradient of its data, as one pass of tiles ---- */
 typedef struct zni_pass {
     zni_window win;
-    int groups, channels, rows; /* rows of the result per group: channels, or in a strip image rows of one channel, times the phases */
-    int shift;                  /* rows of taps from one image row of a strip to the next; 0: not a strip */
+    int groups, channels, rows; /* rows of the result per group: its channels times the phases */
     int phases;                 /* 2: rows come in pairs, the even and the odd columns of a gradient of stride 2; else 1 */
     int blank;                  /* of stride 2, but the odd columns get nothing: zeros */
     size_t src_sample, src_group, src_channel;
@@ -2845,39 +2835,27 @@ typedef struct zni_pass {
     int first_tap[2], taps[2];        /* and is tap first_tap[j] + v of the window, v = 0 .. taps[j] - 1 */
 } zni_pass;
 
-/* Index of the weight of a result row and a step, or -1 where a strip has none. */
+/* Index of the weight of a result row and a step, or -1 where its phase has none. */
 static ptrdiff_t zni_pass_weight(const zni_pass *p, int group, int row, int channel, int u, int v) {
     int phase = row % p->phases;
     row /= p->phases;
     v -= p->first_tap[phase];
     if (v < 0 || v >= p->taps[phase]) return -1;
-    if (p->shift > 0) {
-        u -= row * p->shift;
-        if (u < 0 || u >= p->win.kh - (p->rows / p->phases - 1) * p->shift) return -1;
-        row = 0;
-    }
     return (ptrdiff_t)((size_t)group * p->w_group + (size_t)row * p->w_row + (size_t)channel * p->w_channel) + (p->tap_y + u * p->tap_step) * p->k + p->tap_x[phase] + v * p->tap_step;
 }
-/* A strip of image rows at a time for depthwise ones; a single line for 1 x 1 ones that need no geometry. */
-static void zni_pass_finish(zni_pass *p, int strip) {
+/* 1 x 1 ones that need no geometry are a single line. */
+static void zni_pass_finish(zni_pass *p) {
     zni_window *w = &p->win;
     p->dst_h = w->gh;
-    if (p->shift > 0) {
-        p->rows = strip * p->phases;
-        w->kh += (strip - 1) * p->shift;
-        w->sy *= strip;
-        w->gh = (w->gh + strip - 1) / strip;
-        p->dst_row = p->dst_line;
-        p->dst_line *= (size_t)strip;
-    } else if (w->kh * w->kw * w->sy * w->sx == 1 && w->top == 0 && w->left == 0 && w->gh == w->sh && w->gw == w->sw && p->dst_step == 1 && p->dst_line == (size_t)w->gw &&
-               (double)w->gh * w->gw < INT_MAX / 4) {
+    if (w->kh * w->kw * w->sy * w->sx == 1 && w->top == 0 && w->left == 0 && w->gh == w->sh && w->gw == w->sw && p->dst_step == 1 && p->dst_line == (size_t)w->gw &&
+        (double)w->gh * w->gw < INT_MAX / 4) {
         w->gw = w->sw = w->gh * w->gw;
         w->gh = w->sh = p->dst_h = 1;
     }
     zni_window_finish(w);
 }
 ZNI_INLINE int zni_conv_depthwise(const zni_conv_shape *s) { return s->groups == s->c && s->o == s->c && s->c > 1; }
-static zni_pass zni_pass_forward(const zni_conv_shape *s, int strip) {
+static zni_pass zni_pass_forward(const zni_conv_shape *s) {
     zni_pass p;
     zni_window *w = &p.win;
     memset(&p, 0, sizeof p);
@@ -2892,7 +2870,6 @@ static zni_pass zni_pass_forward(const zni_conv_shape *s, int strip) {
     p.groups = s->groups;
     p.channels = s->c / s->groups;
     p.rows = s->o / s->groups;
-    p.shift = zni_conv_depthwise(s) ? s->stride : 0;
     p.src_channel = (size_t)s->h * (size_t)s->w;
     p.src_group = p.src_channel * (size_t)p.channels;
     p.src_sample = p.src_channel * (size_t)s->c;
@@ -2907,7 +2884,7 @@ static zni_pass zni_pass_forward(const zni_conv_shape *s, int strip) {
     p.w_row = p.w_channel * (size_t)p.channels;
     p.w_group = p.w_row * (size_t)p.rows;
     p.tap_step = 1;
-    zni_pass_finish(&p, strip);
+    zni_pass_finish(&p);
     return p;
 }
 /* First tap and number of taps that reach position `at` modulo the stride; offset of the first in the result's gradient. */
@@ -2950,7 +2927,6 @@ static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     p->groups = s->groups;
     p->channels = s->o / s->groups;
     p->rows = s->c / s->groups * p->phases;
-    p->shift = zni_conv_depthwise(s) ? 1 : 0;
     p->src_channel = (size_t)s->oh * (size_t)s->ow;
     p->src_group = p->src_channel * (size_t)p->channels;
     p->src_sample = p->src_channel * (size_t)s->o;
@@ -2966,7 +2942,7 @@ static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     p->w_channel = p->w_row * (size_t)(s->c / s->groups);
     p->w_group = p->w_channel * (size_t)p->channels;
     p->tap_step = -s->stride;
-    zni_pass_finish(p, ZNI_STRIP_ROWS);
+    zni_pass_finish(p);
     return 1;
 }
 
@@ -3015,11 +2991,11 @@ static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granul
 static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real *weights, const zn_real *bias, zn_real *to) {
     int first, i, c, u, v;
     for (first = 0; first < p->rows; first += rows) {
-        for (i = 0; i < rows; ++i) *to++ = bias == NULL || first + i >= p->rows ? 0 : bias[p->shift > 0 ? group : group * p->rows + first + i];
+        for (i = 0; i < rows; ++i) *to++ = bias == NULL || first + i >= p->rows ? 0 : bias[group * p->rows + first + i];
         for (c = 0; c < p->channels; ++c)
             for (u = 0; u < p->win.kh; ++u)
                 for (v = 0; v < p->win.kw; ++v)
-                    if (p->shift > 0 || p->phases > 1)
+                    if (p->phases > 1)
                         for (i = 0; i < rows; ++i) {
                             ptrdiff_t at = first + i < p->rows ? zni_pass_weight(p, group, first + i, c, u, v) : -1;
                             *to++ = at >= 0 ? weights[at] : 0;
@@ -3032,14 +3008,14 @@ static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real 
 }
 
 typedef struct zni_run { /* columns of a tile that go to one line of the destination */
-    int first, count, rows;
+    int first, count;
     int odd; /* of stride 2: as many have an odd column beside them */
     size_t to;
 } zni_run;
 static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run runs[ZNI_MAX_COLUMNS]) {
     const zni_window *w = &p->win;
     /* without zeros between them, lines go on into each other */
-    int joined = p->shift == 0 && p->dst_step == 1 && w->wp == w->gw && w->hp == w->gh && p->dst_line == (size_t)w->gw && (double)w->gh * w->gw < INT_MAX / 4;
+    int joined = p->dst_step == 1 && w->wp == w->gw && w->hp == w->gh && p->dst_line == (size_t)w->gw && (double)w->gh * w->gw < INT_MAX / 4;
     int pitch = joined ? w->gh * w->gw : w->wp, width = joined ? pitch : w->gw, lines = joined ? 1 : w->hp, high = joined ? 1 : w->gh;
     int b = (int)(q % pitch), a = (int)(q / pitch % lines), at = 0, count = 0;
     size_t n = (size_t)(q / pitch / lines);
@@ -3049,7 +3025,6 @@ static int zni_pass_runs(const zni_pass *p, ptrdiff_t q, int columns, zni_run ru
             zni_run *run = &runs[count++];
             run->first = at;
             run->count = valid;
-            run->rows = p->shift > 0 && (p->dst_h - a * (p->rows / p->phases)) * p->phases < p->rows ? (p->dst_h - a * (p->rows / p->phases)) * p->phases : p->rows;
             run->odd = p->dst_w / 2 - b < valid ? p->dst_w / 2 - b : valid;
             run->to = n * p->dst_sample + p->dst_at + (size_t)a * p->dst_line + (size_t)b * (size_t)p->dst_step;
         }
@@ -3099,7 +3074,7 @@ ZNI_INLINE void zni_pass_scatter_body(const zni_pass *p, const zni_run *runs, in
     for (i = 0; i < rows; i += p->phases)
         for (r = 0; r < count; ++r) {
             const zn_real *line = from + i * columns + runs[r].first;
-            if (first + i < runs[r].rows)
+            if (first + i < p->rows)
                 zni_pass_line(&runs[r], line, p->phases == 2 ? line + columns : NULL, p->blank, p->dst_step, dst + runs[r].to + (size_t)((first + i) / p->phases) * p->dst_row, add);
         }
 }
@@ -3109,21 +3084,20 @@ ZNI_WIDE(zni_pass_scatter, (const zni_pass *p, const zni_run *runs, int count, c
 /* Positions begin .. end - 1 of one group, tile after tile; position begin is the first of the band. tiles: room for a few. */
 static void zni_pass_tiles(const zni_kernels *kernels, const zni_pass *p, int steps, const int *off, const zn_real *panels, const zn_real *band, ptrdiff_t begin, ptrdiff_t end,
                            zn_real *dst, int add, zn_real *tiles) {
-    int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, whole = p->rows / rows, t, i;
+    int rows = kernels->rows, columns = ZNI_TILE_VECTORS * kernels->lanes, whole = p->rows / rows, t, i;
     ptrdiff_t q;
-    void (*tile)(int k, const zn_real *a, const zn_real *b, const int *off, zn_real *c, size_t ldc, int add, const zn_real *never) = p->shift > 0 ? kernels->strip : kernels->tile;
     size_t panel = (size_t)(steps + 1) * (size_t)rows;
     zni_run runs[ZNI_MAX_COLUMNS];
     for (q = begin; q < end; q += columns) {
         int count = zni_pass_runs(p, q, columns, runs);
         const zn_real *b = band + (q - begin);
-        int direct = count == 1 && runs[0].count == columns && runs[0].rows == p->rows && p->dst_step == 1 ? whole : 0, now;
+        int direct = count == 1 && runs[0].count == columns && p->dst_step == 1 ? whole : 0, now;
         if (count == 0) continue;
-        for (t = 0; t < direct; ++t) tile(steps, panels + (size_t)t * panel, b, off, dst + runs[0].to + (size_t)(t * rows) * p->dst_row, p->dst_row, add, NULL);
+        for (t = 0; t < direct; ++t) kernels->tile(steps, panels + (size_t)t * panel, b, off, dst + runs[0].to + (size_t)(t * rows) * p->dst_row, p->dst_row, add, NULL);
         for (t = direct; t * rows < p->rows; t += now) {
             now = (p->rows - t * rows + rows - 1) / rows;
             if (now > ZNI_PANELS_AT_ONCE) now = ZNI_PANELS_AT_ONCE;
-            for (i = 0; i < now; ++i) tile(steps, panels + (size_t)(t + i) * panel, b, off, tiles + (size_t)(i * rows * columns), (size_t)columns, 0, NULL);
+            for (i = 0; i < now; ++i) kernels->tile(steps, panels + (size_t)(t + i) * panel, b, off, tiles + (size_t)(i * rows * columns), (size_t)columns, 0, NULL);
             zni_pass_scatter(p, runs, count, tiles, columns, t * rows, now * rows, dst, add);
         }
     }
@@ -3138,7 +3112,7 @@ static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const 
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
 static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
-    int rows = p->shift > 0 ? ZNI_STRIP_ROWS : kernels->rows, columns = (p->shift > 0 ? ZNI_STRIP_VECTORS : ZNI_TILE_VECTORS) * kernels->lanes, threads = zni_max_threads(), tasks, task;
+    int rows = kernels->rows, columns = ZNI_TILE_VECTORS * kernels->lanes, threads = zni_max_threads(), tasks, task;
     zni_blocks blocks;
     size_t panel, per_thread;
     zn_real *panels, *scratch;
@@ -3232,16 +3206,13 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
 static int zni_conv_shares(const zni_conv_shape *s) { return s->k == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1 && s->o <= ZNI_DOT_BAND; }
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
-    int strip;
-    *p = zni_pass_forward(s, ZNI_DOT_RUNS);
-    strip = p->shift > 0;
+    *p = zni_pass_forward(s);
     d->dy = p->win;
     d->dy.sh = p->dst_h;
     d->dy.sw = p->win.gw;
-    d->dy.sy = d->dy.py = d->dy.kh = strip ? p->rows : 1;
-    d->dy.sx = d->dy.px = d->dy.kw = 1;
+    d->dy.sy = d->dy.py = d->dy.kh = d->dy.sx = d->dy.px = d->dy.kw = 1;
     d->dy.top = d->dy.left = 0;
-    d->outer = !strip && p->rows >= 16 && p->channels * p->win.kh * p->win.kw >= 16;
+    d->outer = p->rows >= 16 && p->channels * p->win.kh * p->win.kw >= 16;
     d->rows = p->rows < ZNI_DOT_BAND ? p->rows : ZNI_DOT_BAND;
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
@@ -3255,32 +3226,31 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
 }
-/* Tiles of rows of dy's band . runs of x's band over one block, added to those of the blocks before. A strip has three rows,
-   so there dy and x change places in the tile. */
+/* Tiles of rows of dy's band . runs of x's band over one block, added to those of the blocks before. */
 static void zni_dots_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles) {
     const zni_blocks *blocks = &d->blocks;
-    const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_ROWS];
-    int strip = d->pass.shift > 0, high = strip ? ZNI_DOT_RUNS : ZNI_DOT_ROWS, wide = strip ? ZNI_DOT_ROWS : ZNI_DOT_RUNS, p, m, r, i;
+    const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_RUNS];
+    int p, m, r, i;
     for (p = 0; p < blocks->len; p += ZNI_DOT_POSITIONS) {
         int positions = blocks->len - p < ZNI_DOT_POSITIONS ? blocks->len - p : ZNI_DOT_POSITIONS;
         zn_real *at = tiles;
-        for (r = 0; r < blocks->steps; r += wide) {
-            for (i = 0; i < wide; ++i) b[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
-            for (m = 0; m < rows; m += high, at += ZNI_DOT_ROWS * ZNI_DOT_RUNS * kernels->lanes) {
-                for (i = 0; i < high; ++i) a[i] = dy + p + (size_t)(m + i < rows ? m + i : rows - 1) * (size_t)blocks->band;
-                kernels->dots(positions, strip ? b : a, strip ? a : b, at, NULL);
+        for (r = 0; r < blocks->steps; r += ZNI_DOT_RUNS) {
+            for (i = 0; i < ZNI_DOT_RUNS; ++i) b[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
+            for (m = 0; m < rows; m += ZNI_DOT_ROWS, at += ZNI_DOT_ROWS * ZNI_DOT_RUNS * kernels->lanes) {
+                for (i = 0; i < ZNI_DOT_ROWS; ++i) a[i] = dy + p + (size_t)(m + i < rows ? m + i : rows - 1) * (size_t)blocks->band;
+                kernels->dots(positions, a, b, at, NULL);
             }
         }
     }
 }
 /* Their lanes added up: sums[m * steps + r]. */
 ZNI_VECTORISE static void zni_dots_finish(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *tiles, zn_real *sums) {
-    int strip = d->pass.shift > 0, high = strip ? ZNI_DOT_RUNS : ZNI_DOT_ROWS, wide = strip ? ZNI_DOT_ROWS : ZNI_DOT_RUNS, steps = d->blocks.steps, lanes = kernels->lanes, m, r, i, j, l;
-    for (r = 0; r < steps; r += wide)
-        for (m = 0; m < rows; m += high, tiles += ZNI_DOT_ROWS * ZNI_DOT_RUNS * lanes)
-            for (i = 0; i < high && m + i < rows; ++i)
-                for (j = 0; j < wide && r + j < steps; ++j) {
-                    const zn_real *lane = tiles + (strip ? j * ZNI_DOT_RUNS + i : i * ZNI_DOT_RUNS + j) * lanes;
+    int steps = d->blocks.steps, lanes = kernels->lanes, m, r, i, j, l;
+    for (r = 0; r < steps; r += ZNI_DOT_RUNS)
+        for (m = 0; m < rows; m += ZNI_DOT_ROWS, tiles += ZNI_DOT_ROWS * ZNI_DOT_RUNS * lanes)
+            for (i = 0; i < ZNI_DOT_ROWS && m + i < rows; ++i)
+                for (j = 0; j < ZNI_DOT_RUNS && r + j < steps; ++j) {
+                    const zn_real *lane = tiles + (i * ZNI_DOT_RUNS + j) * lanes;
                     zn_real sum[2] = {0, 0};
                     for (l = 0; l < lanes; l += 2) {
                         sum[0] += lane[l];
@@ -3365,7 +3335,7 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
         zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, maps != NULL ? maps + group * p->channels : NULL, q, blocks->band, scratch, (size_t)blocks->band);
-        zni_band(&d->dy, p->shift > 0 ? 1 : rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
+        zni_band(&d->dy, rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
         if (d->outer) zni_outer_block(kernels, blocks, rows, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
         if (d->w != NULL)
@@ -3421,12 +3391,8 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
         for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, maps, dy, sums, panels, off, scratch + (size_t)zni_thread() * per_thread);
         tasks = d.pass.groups * d.pass.rows;
-        if (d.pass.shift > 0) /* the rows of a strip share their weights */
-            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
-        else {
-            ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
-            for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
-        }
+        ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
+        for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
     }
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, sums);
@@ -3798,7 +3764,7 @@ static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const 
 static zn_result zni_conv2d_forward_map(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
     if (zni_woven_fits(s)) return zni_woven_forward(ctx, s, x, maps, w, bias, y);
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zni_pass p = zni_pass_forward(s, ZNI_STRIP_ROWS);
+        zni_pass p = zni_pass_forward(s);
         zn_result result = zni_pass_run(ctx, &p, x, maps, w, bias, y, 0);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }

@@ -44,7 +44,7 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     size_t nw = (size_t)s.o * (size_t)(s.c / s.groups * s.k * s.k);
     zn_real *x = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
-    zni_pass p = zni_pass_forward(&s, ZNI_STRIP_ROWS);
+    zni_pass p = zni_pass_forward(&s);
     double sum = (double)(s.c / s.groups) * s.k * s.k;
     char name[128];
     int add;

@@ -38,7 +38,7 @@ def timed(step, seconds):
     return times
 
 
-# ---- workers: first print the logits; then for each line with seconds that is read, the turn's median and peak memory ----
+# ---- workers: warm up and print the logits; then for each line with seconds that is read, the turn's median and peak memory ----
 def onnxruntime_steps(job, x):
     import onnxruntime
 
@@ -122,9 +122,10 @@ def worker(job):
     warnings.simplefilter("ignore")
     x = numpy.random.default_rng(1).standard_normal((job["batch"], 3, job["resolution"], job["resolution"])).astype(numpy.float32)
     logits, step = {"onnxruntime": onnxruntime_steps, "torch": torch_steps}[job["peer"]](job, x)
-    print(json.dumps(logits().tolist()), flush=True)
+    first = json.dumps(logits().tolist())
     for _ in range(3):
         step()
+    print(first, flush=True)  # nobody's turn begins before all are warm
     for line in sys.stdin:
         print(json.dumps([statistics.median(timed(step, float(line))), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]), flush=True)
 
