@@ -2230,6 +2230,7 @@ ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_re
 #define ZNI_LANES 8
 #define ZNI_MOST_LANES 16 /* of any vector */
 #define ZNI_MAX_LANES 16
+#define ZNI_WEAVE 128 /* positions woven at a time, in the first cache */
 #define ZNI_WOVEN_PIXELS 8 /* of the longest tile */
 #define ZNI_TILE_VECTORS 3
 #define ZNI_DOT_ROWS 4
@@ -2292,8 +2293,8 @@ done:
     ZNI_UNROLL for (j = 0; j < ZNI_DOT_ROWS * ZNI_DOT_RUNS; ++j) for (l = 0; l < lanes; ++l) out[j * lanes + l] += sum[j * lanes + l];
 }
 
-/* Sums of products of `rows` runs of a with `vectors * lanes` columns of b over k positions, added to c: b holds the columns
-   of a position side by side. */
+/* Sums of products of `rows` runs of a with `vectors * lanes` columns of b over k positions, added to c: b holds `lanes` columns
+   of a position side by side, the next ones ZNI_WEAVE positions later. */
 ZNI_INLINE void zni_outer_tile(const int rows, const int vectors, const int lanes, const int fused, int k, const zn_real *const *a, const zn_real *ZNI_RESTRICT b,
                                zn_real *ZNI_RESTRICT c, const zn_real *never) {
     zn_real sum[ZNI_MAX_SUMS];
@@ -2304,8 +2305,8 @@ ZNI_INLINE void zni_outer_tile(const int rows, const int vectors, const int lane
     ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = 0)
     do {
         if (p == k) goto done;
-        ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, run[i][p], b[j * lanes + l], ZNI_SUM))
-        b += vectors * lanes;
+        ZNI_EACH(ZNI_ROWS, ZNI_VECTORS, ZNI_SUM = zni_multiply_add(fused, run[i][p], b[j * ZNI_WEAVE * lanes + l], ZNI_SUM))
+        b += lanes;
         ++p;
     } while (b != never);
     return;
@@ -3168,21 +3169,75 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
     return result;
 }
 
+/* ---- weaving: from rows to columns ----
+       rows    aaaa   a and c, b and d    acacacac   both    abcdabcdabcdabcd
+               bbbb   value by value                 again
+               cccc          ->           bdbdbdbd    ->
+               dddd
+   Whole vectors all the way (columns of the weights' gradient, value by value: 1.3 times as long for 192-96 at 14). */
+
+ZNI_INLINE void zni_weave_two(const zn_real *ZNI_RESTRICT even, const zn_real *ZNI_RESTRICT odd, int count, zn_real *ZNI_RESTRICT to) {
+    int i;
+    for (i = 0; i < count; ++i) {
+        to[2 * i] = even[i];
+        to[2 * i + 1] = odd[i];
+    }
+}
+ZNI_INLINE void zni_part_two(const zn_real *ZNI_RESTRICT from, int count, zn_real *ZNI_RESTRICT even, zn_real *ZNI_RESTRICT odd) {
+    int i;
+    for (i = 0; i < count; ++i) {
+        even[i] = from[2 * i];
+        odd[i] = from[2 * i + 1];
+    }
+}
+/* `rows` rows of count values, and back; both use a and b by turns, see zni_woven_of. The rows may lie in a. */
+ZNI_INLINE void zni_weave_body(const zn_real *const *row, zn_real *a, zn_real *b, int rows, int count) {
+    int r;
+    for (r = 0; r < rows / 2; ++r) zni_weave_two(row[r], row[r + rows / 2], count, b + 2 * r * count);
+    for (rows /= 2, count *= 2; rows > 1; rows /= 2, count *= 2) {
+        zn_real *swap = a;
+        for (r = 0; r < rows / 2; ++r) zni_weave_two(b + r * count, b + (r + rows / 2) * count, count, a + 2 * r * count);
+        a = b;
+        b = swap;
+    }
+}
+ZNI_WIDE(zni_weave, (const zn_real *const *row, zn_real *a, zn_real *b, int rows, int count), (row, a, b, rows, count))
+ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *a, zn_real *b, int rows, int count) {
+    int r, now;
+    for (now = 2, count *= rows / 2; now <= rows; now *= 2, count /= 2) {
+        zn_real *swap = b;
+        for (r = 0; r < now / 2; ++r) zni_part_two(from + 2 * r * count, count, b + r * count, b + (r + now / 2) * count);
+        from = b;
+        b = a;
+        a = swap;
+    }
+}
+ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *a, zn_real *b, int rows, int count), (from, a, b, rows, count))
+/* Which of the two holds the result. */
+static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) {
+    int turns = 0;
+    while (rows > 1) {
+        rows /= 2;
+        ++turns;
+    }
+    return turns % 2 == 0 ? a : b;
+}
+
+
 /* ---- the weights' gradient ----
    dw[o][r] = sum over positions p of dy[o][p] * x[r][p], a run r being a channel of x seen by one tap. Two ways, both over
    bands:
 
-     by columns, for 16 rows of dy or more             by dots, for fewer, and for depthwise ones that are not woven
+     by columns, for 16 rows and runs or more          by dots, for fewer
 
      p:      x[r .. r + 7][p]   one value, repeated        dy[o]  | p p p .. p |  4 rows, aligned
-             dy[o .. o + 47][p] three vectors, dy turned   x[r]   | p p p .. p |  3 runs, wherever they start
+             dy[o .. o + 47][p] three vectors, woven       x[r]   | p p p .. p |  3 runs, wherever they start
      keeps   8 x 3 vectors of sums, as a register tile     12 vectors of sums; lanes are added up after the last block
 
    On one core with AVX-512 (242 GFLOP/s), batch 16, in ms: 256-192 1 x 1 at 28 by dots 21.9, by columns 13.0; 16-16 7 x 7 at
    28 6.9 and 3.5; 8-8 3 x 3 at 224 by columns 21.7, by dots 14.3 (19.5 when lanes were added up after each block and rows
    were read again instead of runs). */
 #define ZNI_DOT_BAND 256      /* rows of dy in one band */
-#define ZNI_OUTER_POSITIONS 128 /* of dy turned round at a time: they stay in the first cache */
 #define ZNI_DOT_POSITIONS 512 /* of a dot product at a time, and the shortest block of them */
 #define ZNI_DOT_TASKS 32
 
@@ -3192,13 +3247,14 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     zni_blocks blocks;
     int channels;  /* of dy per group */
     int rows, chunks, parts;
-    int outer;     /* products by columns of dy, for more than a few rows of it */
+    int outer;     /* products by columns, for more than a few rows */
+    int weaves_x;   /* columns of x, else of dy */
     zni_pass data; /* where w is given: the gradient of the data, from the same bands of dy */
     const zn_real *w;
     zn_real *dx;
     int add;
     size_t dy_channel, dy_group; /* steps of dy */
-    size_t one;                  /* sums of a group in one part */
+    size_t one;                  /* sums of a group in one part; by columns they stay in their tiles */
     size_t tiles;                /* reals of the tiles of a chunk */
 } zni_dots;
 
@@ -3218,10 +3274,11 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
     if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data);
-    if (!zni_blocks_plan(ctx, p, d->rows, d->w != NULL ? ZNI_TILE_VECTORS * lanes : lanes, d->outer ? ZNI_OUTER_POSITIONS : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
-    if (d->outer) d->tiles = zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
+    if (!zni_blocks_plan(ctx, p, d->rows, d->w != NULL ? ZNI_TILE_VECTORS * lanes : lanes, d->outer ? ZNI_WEAVE : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
+    d->weaves_x = d->blocks.steps < d->rows;
+    if (d->outer) d->tiles = d->weaves_x ? zni_size_mul((size_t)(d->blocks.steps + lanes), (size_t)(d->rows + 8)) : zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
     else d->tiles = zni_size_mul((size_t)((d->rows + ZNI_DOT_ROWS) * lanes), (size_t)(d->blocks.steps + ZNI_DOT_ROWS));
-    d->one = zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
+    d->one = d->outer ? zni_size_mul((size_t)d->chunks, d->tiles) : zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
     d->parts = (ZNI_DOT_TASKS + p->groups * d->chunks - 1) / (p->groups * d->chunks);
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
@@ -3259,64 +3316,38 @@ ZNI_VECTORISE static void zni_dots_finish(const zni_kernels *kernels, const zni_
                     sums[(size_t)(m + i) * (size_t)steps + (size_t)(r + j)] = sum[0] + sum[1];
                 }
 }
-/* Positions of `rows` rows, `pitch` apart, side by side: `width` of them, zeros behind the rows. */
-ZNI_INLINE void zni_turn_body(const zn_real *ZNI_RESTRICT from, size_t pitch, int rows, int positions, int width, zn_real *ZNI_RESTRICT to) {
-    size_t p;
-    int i;
-    for (i = 0; i < rows; i += 8) {
-        const zn_real *ZNI_RESTRICT row = from + (size_t)i * pitch;
-        zn_real *ZNI_RESTRICT at = to + i;
-        int now = rows - i < 8 ? rows - i : 8, j;
-        if (now == 8)
-            for (p = 0; p < (size_t)positions; ++p, at += width) {
-                at[0] = row[p];
-                at[1] = row[p + pitch];
-                at[2] = row[p + 2 * pitch];
-                at[3] = row[p + 3 * pitch];
-                at[4] = row[p + 4 * pitch];
-                at[5] = row[p + 5 * pitch];
-                at[6] = row[p + 6 * pitch];
-                at[7] = row[p + 7 * pitch];
-            }
-        else
-            for (p = 0; p < (size_t)positions; ++p, at += width)
-                for (j = 0; j < now; ++j) at[j] = row[p + (size_t)j * pitch];
-    }
-    for (i = rows; i < width; ++i)
-        for (p = 0; p < (size_t)positions; ++p) to[p * (size_t)width + (size_t)i] = 0;
-}
 /* Vectors of the next tile when `left` rows are left. */
 static int zni_outer_vectors(const zni_kernels *kernels, int left) {
     int vectors = (left + kernels->lanes - 1) / kernels->lanes;
     return vectors < ZNI_TILE_VECTORS ? vectors : ZNI_TILE_VECTORS;
 }
-/* Sums of one block, tile after tile, onto those of the blocks before. */
-static void zni_outer_block(const zni_kernels *kernels, const zni_blocks *blocks, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
-    const zn_real *a[8];
-    int first, p, r, i;
-    for (p = 0; p < blocks->len; p += ZNI_OUTER_POSITIONS) {
-        int positions = blocks->len - p < ZNI_OUTER_POSITIONS ? blocks->len - p : ZNI_OUTER_POSITIONS;
+/* Sums of one block, tile after tile, onto those of the blocks before: of what is woven, dy or x, with the runs of the other.
+   The fewer are woven. */
+static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
+    static const zn_real nothing[ZNI_WEAVE] = {0};
+    const zni_blocks *blocks = &d->blocks;
+    int lanes = kernels->lanes, woven = d->weaves_x ? blocks->steps : rows, others = d->weaves_x ? rows : blocks->steps, first, p, r, i, v;
+    for (p = 0; p < blocks->len; p += ZNI_WEAVE) {
+        int positions = blocks->len - p < ZNI_WEAVE ? blocks->len - p : ZNI_WEAVE;
         zn_real *at = tiles;
-        for (first = 0; first < rows;) {
-            int left = rows - first, vectors = zni_outer_vectors(kernels, left), width = vectors * kernels->lanes;
-            zni_turn_body(dy + (size_t)first * (size_t)blocks->band + p, (size_t)blocks->band, left < width ? left : width, positions, width, columns);
-            for (r = 0; r < blocks->steps; r += kernels->rows, at += kernels->rows * width) {
-                for (i = 0; i < kernels->rows; ++i) a[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
-                kernels->outer[vectors - 1](positions, a, columns, at, NULL);
+        for (first = 0; first < woven;) {
+            const zn_real *run[8];
+            int vectors = zni_outer_vectors(kernels, woven - first);
+            for (v = 0; v < vectors; ++v, first += lanes) {
+                const zn_real *row[ZNI_MAX_LANES];
+                zn_real *a = columns + v * ZNI_WEAVE * lanes, *b = columns + ZNI_TILE_VECTORS * ZNI_WEAVE * lanes;
+                for (i = 0; i < lanes; ++i) row[i] = first + i >= woven ? nothing : p + (d->weaves_x ? x + blocks->off[first + i] : dy + (size_t)(first + i) * (size_t)blocks->band);
+                if (zni_woven_of(a, b, lanes) == a) zni_weave(row, a, b, lanes, positions);
+                else zni_weave(row, b, a, lanes, positions);
             }
-            first += width;
+            for (r = 0; r < others; r += kernels->rows, at += kernels->rows * vectors * lanes) {
+                for (i = 0; i < kernels->rows; ++i) {
+                    int other = r + i < others ? r + i : others - 1;
+                    run[i] = p + (d->weaves_x ? dy + (size_t)other * (size_t)blocks->band : x + blocks->off[other]);
+                }
+                kernels->outer[vectors - 1](positions, run, columns, at, NULL);
+            }
         }
-    }
-}
-/* Tiles to rows of sums. */
-static void zni_outer_finish(const zni_kernels *kernels, int rows, int steps, const zn_real *tiles, zn_real *sums) {
-    int first, r, i, j;
-    for (first = 0; first < rows;) {
-        int left = rows - first, width = zni_outer_vectors(kernels, left) * kernels->lanes;
-        for (r = 0; r < steps; r += kernels->rows)
-            for (i = 0; i < kernels->rows; ++i, tiles += width)
-                for (j = 0; r + i < steps && j < width && j < left; ++j) sums[(size_t)(first + j) * (size_t)steps + (size_t)(r + i)] = tiles[j];
-        first += width;
     }
 }
 /* Products of a chunk of rows over the blocks of one part. panels, off: of the data's gradient. */
@@ -3327,45 +3358,63 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
     int rows = p->rows - first < d->rows ? p->rows - first : d->rows, block = (int)((int64_t)blocks->count * part / d->parts);
     int last = (int)((int64_t)blocks->count * (part + 1) / d->parts);
-    zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band, *columns = dy_band + (size_t)d->rows * (size_t)blocks->band, *tiles = columns + ZNI_OUTER_POSITIONS * ZNI_TILE_VECTORS * ZNI_MAX_LANES;
+    zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band, *columns = dy_band + (size_t)d->rows * (size_t)blocks->band, *tiles = columns + ZNI_WEAVE * (ZNI_TILE_VECTORS + 1) * ZNI_MAX_LANES, *rest = d->outer ? tiles : tiles + d->tiles;
     x += (size_t)group * p->src_group;
     dy += (size_t)group * d->dy_group + (size_t)first * d->dy_channel;
-    sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (size_t)first * (size_t)blocks->steps;
+    sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (d->outer ? (size_t)chunk * d->tiles : (size_t)first * (size_t)blocks->steps);
+    if (d->outer) tiles = sums;
     memset(tiles, 0, d->tiles * sizeof(zn_real));
     for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len;
         zni_band(&p->win, p->channels, x, p->src_sample, p->src_channel, maps != NULL ? maps + group * p->channels : NULL, q, blocks->band, scratch, (size_t)blocks->band);
         zni_band(&d->dy, rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
-        if (d->outer) zni_outer_block(kernels, blocks, rows, dy_band, scratch, tiles, columns);
+        if (d->outer) zni_outer_block(kernels, d, rows, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
         if (d->w != NULL)
-            zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, q + blocks->len < blocks->positions ? q + blocks->len : blocks->positions, d->dx, d->add, tiles + d->tiles);
+            zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, q + blocks->len < blocks->positions ? q + blocks->len : blocks->positions, d->dx, d->add, rest);
     }
-    if (d->outer) zni_outer_finish(kernels, rows, blocks->steps, tiles, sums);
-    else zni_dots_finish(kernels, d, rows, tiles, sums);
+    if (!d->outer) zni_dots_finish(kernels, d, rows, tiles, sums);
 }
-/* dw += the parts' sums of a row, in their order. */
-static void zni_dots_fold(const zni_dots *d, int group, int row, const zn_real *sums, zn_real *dw) {
+/* dw += the parts' sums, in their order: of count runs of a row from one on, or of a run with count rows. */
+ZNI_VECTORISE static void zni_dots_add(const zni_dots *d, int group, int row, int run, int count, int of_rows, const zn_real *from, zn_real *dw) {
     const zni_pass *p = &d->pass;
-    int steps = d->blocks.steps, i, j, part;
-    const zn_real *from = sums + (size_t)group * (size_t)d->parts * d->one + (size_t)row * (size_t)steps;
-    for (i = 0; i < steps; i += 64) {
+    int taps = p->win.kh * p->win.kw, part, i, j, now;
+    for (i = 0; i < count; i += 64) {
         double sum[64] = {0};
-        int now = steps - i < 64 ? steps - i : 64;
+        now = count - i < 64 ? count - i : 64;
         for (part = 0; part < d->parts; ++part)
             for (j = 0; j < now; ++j) sum[j] += (double)from[(size_t)part * d->one + (size_t)(i + j)];
         for (j = 0; j < now; ++j) {
-            int tap = (i + j) % (p->win.kh * p->win.kw);
-            ptrdiff_t at = zni_pass_weight(p, group, row, (i + j) / (p->win.kh * p->win.kw), tap / p->win.kw, tap % p->win.kw);
+            int r = of_rows ? run : run + i + j;
+            ptrdiff_t at = zni_pass_weight(p, group, of_rows ? row + i + j : row, r / taps, r % taps / p->win.kw, r % taps % p->win.kw);
             if (at >= 0) dw[at] += (zn_real)sum[j];
         }
+    }
+}
+/* A task: a row of sums, or a row of a tile. */
+static int zni_fold_tasks(const zni_dots *d, const zni_kernels *kernels) {
+    int wide = ZNI_TILE_VECTORS * kernels->lanes, woven = d->weaves_x ? d->blocks.steps : d->rows, others = d->weaves_x ? d->rows : d->blocks.steps;
+    return d->outer ? d->chunks * ((woven + wide - 1) / wide) * others : d->pass.rows;
+}
+static void zni_dots_fold(const zni_dots *d, const zni_kernels *kernels, int group, int task, const zn_real *sums, zn_real *dw) {
+    sums += (size_t)group * (size_t)d->parts * d->one;
+    if (!d->outer) zni_dots_add(d, group, task, 0, d->blocks.steps, 0, sums + (size_t)task * (size_t)d->blocks.steps, dw);
+    else {
+        int wide = ZNI_TILE_VECTORS * kernels->lanes, chunk = task / (zni_fold_tasks(d, kernels) / d->chunks), rest = task % (zni_fold_tasks(d, kernels) / d->chunks);
+        int first_row = chunk * d->rows, rows = d->pass.rows - first_row < d->rows ? d->pass.rows - first_row : d->rows;
+        int woven = d->weaves_x ? d->blocks.steps : rows, others = d->weaves_x ? rows : d->blocks.steps, most = d->weaves_x ? d->rows : d->blocks.steps, first = rest / most * wide, other = rest % most;
+        int left = woven - first, width = zni_outer_vectors(kernels, left) * kernels->lanes;
+        const zn_real *from = sums + (size_t)chunk * d->tiles + (size_t)first * (size_t)((others + kernels->rows - 1) / kernels->rows * kernels->rows) + (size_t)(other * width);
+        if (left <= 0 || other >= others) return; /* the last chunk has fewer */
+        if (d->weaves_x) zni_dots_add(d, group, first_row + other, first, left < width ? left : width, 0, from, dw);
+        else zni_dots_add(d, group, first_row + first, other, left < width ? left : width, 1, from, dw);
     }
 }
 /* dw += dy * x^T, and where w is given (zni_conv_shares) dx (+)= w^T * dy. */
 static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, zn_real *dw, const zn_real *w, zn_real *dx, int add) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     zni_dots d;
-    int threads = zni_max_threads(), task, tasks, *off = NULL;
+    int threads = zni_max_threads(), task, tasks, each, *off = NULL;
     size_t per_thread, panel = 0;
     zn_real *sums, *scratch, *panels = NULL;
     memset(&d, 0, sizeof d);
@@ -3373,7 +3422,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     d.dx = dx;
     d.add = add;
     if (!zni_dots_plan(ctx, s, kernels->lanes, &d)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
-    per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + ZNI_OUTER_POSITIONS * ZNI_TILE_VECTORS * ZNI_MAX_LANES + d.tiles + 64;
+    per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + ZNI_WEAVE * (ZNI_TILE_VECTORS + 1) * ZNI_MAX_LANES + d.tiles + 64;
     if (w != NULL) {
         panel = (size_t)((d.data.rows + kernels->rows - 1) / kernels->rows * kernels->rows) * (size_t)(d.rows + 1);
         per_thread += (size_t)(ZNI_PANELS_AT_ONCE * kernels->rows * ZNI_TILE_VECTORS * kernels->lanes);
@@ -3390,9 +3439,10 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
         tasks = d.pass.groups * d.chunks * d.parts;
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
         for (task = 0; task < tasks; ++task) zni_dots_task(&d, kernels, task, x, maps, dy, sums, panels, off, scratch + (size_t)zni_thread() * per_thread);
-        tasks = d.pass.groups * d.pass.rows;
+        each = zni_fold_tasks(&d, kernels);
+        tasks = d.pass.groups * each;
         ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
-        for (task = 0; task < tasks; ++task) zni_dots_fold(&d, task / d.pass.rows, task % d.pass.rows, sums, dw);
+        for (task = 0; task < tasks; ++task) zni_dots_fold(&d, kernels, task / each, task % each, sums, dw);
     }
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, sums);
@@ -3406,62 +3456,10 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
    As many channels as a vector has lanes, of one image, are woven into [row][column][channel], zeros around them, band after
    band of rows. A tap is then one vector wherever it lies, and no sum needs its lanes added up.
 
-       planes  aaaa   a and c, b and d    acacacac   both    abcdabcdabcdabcd
-               bbbb   value by value                 again
-               cccc          ->           bdbdbdbd    ->
-               dddd
-
    Both gradients of 7 x 7 at batch 16, in ms on two cores of a Zen 5, beside strips of rows on flat planes, which other
    depthwise ones still take: 96 channels at 112, stride 2: 12.3 instead of 18.8; 96 at 56: 5.3, 8.0; 160 at 28: 2.2, 4.2; 192
    at 14: 0.75, 1.7; 240 at 7: 0.41, 1.1. At 112 memory bounds them: asking for the next lines ahead saves a sixth. */
-#define ZNI_WEAVE 128     /* positions woven at a time, in the first cache */
 #define ZNI_WOVEN_MOST 7  /* taps of a row */
-
-ZNI_INLINE void zni_weave_two(const zn_real *ZNI_RESTRICT even, const zn_real *ZNI_RESTRICT odd, int count, zn_real *ZNI_RESTRICT to) {
-    int i;
-    for (i = 0; i < count; ++i) {
-        to[2 * i] = even[i];
-        to[2 * i + 1] = odd[i];
-    }
-}
-ZNI_INLINE void zni_part_two(const zn_real *ZNI_RESTRICT from, int count, zn_real *ZNI_RESTRICT even, zn_real *ZNI_RESTRICT odd) {
-    int i;
-    for (i = 0; i < count; ++i) {
-        even[i] = from[2 * i];
-        odd[i] = from[2 * i + 1];
-    }
-}
-/* `rows` rows of count values in a, and back; both use a and b by turns, see zni_woven_of. */
-ZNI_INLINE void zni_weave_body(zn_real *a, zn_real *b, int rows, int count) {
-    int r;
-    for (; rows > 1; rows /= 2, count *= 2) {
-        zn_real *swap = a;
-        for (r = 0; r < rows / 2; ++r) zni_weave_two(a + r * count, a + (r + rows / 2) * count, count, b + 2 * r * count);
-        a = b;
-        b = swap;
-    }
-}
-ZNI_WIDE(zni_weave, (zn_real *a, zn_real *b, int rows, int count), (a, b, rows, count))
-ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *a, zn_real *b, int rows, int count) {
-    int r, now;
-    for (now = 2, count *= rows / 2; now <= rows; now *= 2, count /= 2) {
-        zn_real *swap = b;
-        for (r = 0; r < now / 2; ++r) zni_part_two(from + 2 * r * count, count, b + r * count, b + (r + now / 2) * count);
-        from = b;
-        b = a;
-        a = swap;
-    }
-}
-ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *a, zn_real *b, int rows, int count), (from, a, b, rows, count))
-/* Which of the two holds the result. */
-static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) {
-    int turns = 0;
-    while (rows > 1) {
-        rows /= 2;
-        ++turns;
-    }
-    return turns % 2 == 0 ? a : b;
-}
 
 typedef struct zni_woven_taps { /* what one output reads, see zni_woven_rows */
     int off[2 * ZNI_WOVEN_MOST], tap[ZNI_WOVEN_MOST * ZNI_WOVEN_MOST];
@@ -3542,17 +3540,20 @@ static void zni_woven_fill(const zni_woven *p, const zn_real *from, int h, int w
     row = begin - first;
     q = (ptrdiff_t)begin * w;
     for (; q < last; q += ZNI_WEAVE) {
+        const zn_real *line_of[ZNI_MAX_LANES];
         int now = last - q < ZNI_WEAVE ? (int)(last - q) : ZNI_WEAVE, count = (now + 15) / 16 * 16, at;
         for (l = 0; l < lanes; ++l) {
             zn_real *line = scratch + l * count;
             const zn_real *plane = from + (size_t)l * (size_t)h * (size_t)w + q;
+            line_of[l] = line;
             if (l >= channels) memset(line, 0, (size_t)count * sizeof *line);
             else if (maps != NULL) zni_map_run(maps + l, plane, (size_t)now, line);
-            else memcpy(line, plane, (size_t)now * sizeof *line);
+            else if (now < count) memcpy(line, plane, (size_t)now * sizeof *line);
+            else line_of[l] = plane;
         }
         for (l = 0; l < channels && last - q > ZNI_WEAVE; ++l)
             for (at = 0; at < ZNI_WEAVE; at += ZNI_LINE_REALS) ZNI_PREFETCH(from + (size_t)l * (size_t)h * (size_t)w + q + ZNI_WEAVE + at);
-        zni_weave(scratch, other, lanes, count);
+        zni_weave(line_of, scratch, other, lanes, count);
         for (at = 0; at < now;) {
             int piece = w - column < now - at ? w - column : now - at;
             memcpy(to + (size_t)row * pitch + (size_t)((padding + column) * lanes), woven + at * lanes, (size_t)(piece * lanes) * sizeof *to);

@@ -161,8 +161,10 @@ static void test_wide(void) {
     static zn_real x[COUNT], y[COUNT], start[COUNT], out[COUNT], first[COUNT];
     const int runs[3] = {1, zni_kernels_run(1), zni_kernels_run(2)};
     zni_map a = {(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, b = {(zn_real)-0.1, (zn_real)0.9, (zn_real)0.4, 0};
+    const zn_real *rows[8];
     double sums[2];
-    int form, add;
+    int form, add, i;
+    for (i = 0; i < 8; ++i) rows[i] = out + 48 * i;
     zn_fill(x, "x", 1, COUNT, -2.0, 2.0);
     zn_fill(y, "y", 1, COUNT, -2.0, 2.0);
     zn_fill(start, "start", 1, COUNT, -2.0, 2.0);
@@ -191,8 +193,8 @@ static void test_wide(void) {
 #define CALL(f) f(y, x, COUNT, (zn_real)1.3, (zn_real)-0.2, (zn_real)0.1, (zn_real)0.6, (zn_real)0.2, out, add)
         WIDE(zni_gate_grad, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, zn_real, zn_real, zn_real *, int);
 #undef CALL
-#define CALL(f) f(out, out + 500, 8, 48)
-        WIDE(zni_weave, zn_real *, zn_real *, int, int);
+#define CALL(f) f(rows, out, out + 500, 8, 48)
+        WIDE(zni_weave, const zn_real *const *, zn_real *, zn_real *, int, int);
 #undef CALL
 #define CALL(f) f(x, out, out + 500, 8, 48)
         WIDE(zni_unweave, const zn_real *, zn_real *, zn_real *, int, int);
