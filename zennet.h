@@ -13881,13 +13881,14 @@ static void zni_task_statistics(const zni_frame *r, const zni_feature *v, size_t
 static const zn_real zni_zeros[ZNI_LANES] = {0};
 /* A row of pixels. The last, incomplete tile is computed whole a little to the left, or beyond the row where scratch has
    room for it, and what is new of it kept. */
-ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, const zni_strip *row, int width) {
+ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, zni_strip *row, int width) {
     zn_real out[ZNI_MAX_TILE * ZNI_LANES * ZNI_MAX_TILE_BLOCKS];
-    zni_strip t = *row;
     int left = width % k->pixels, start = width >= k->pixels ? width - k->pixels : 0, skip = width - left - start, b, i, l;
-    t.width = width - left;
-    if (t.width > 0) k->run(&t);
+    zni_strip t;
+    row->width = width - left;
+    if (row->width > 0) k->run(row);
     if (left == 0) return;
+    t = *row;
     t.width = k->pixels;
     t.x += start * ZNI_LANES;
     t.y = out;
@@ -13967,21 +13968,22 @@ ZNI_INLINE zn_real *zni_woven_at(const zn_session *s, const zni_step *st, size_t
 }
 /* The same for depthwise steps, by the merged step or copied. A last block without a neighbour is put down twice, so that all
    lanes compute what is known. */
-static void zni_front_line(const zni_frame *r, const zni_step *st, size_t first, size_t count, int line, zn_real *to) {
+static void zni_front_lines(const zni_frame *r, const zni_step *st, size_t first, size_t count, int line, int lines, zn_real *to) {
     const zn_session *s = r->s;
     const zni_step *front = &s->steps[st->front];
     const zni_feature *in = &s->values[front->in];
-    size_t b, lanes = (size_t)s->woven->woven_lanes;
+    size_t b, lanes = (size_t)s->woven->woven_lanes, width = (size_t)in->size * ZNI_LANES, pitch = zni_row_room(s, st);
     zni_strip t = zni_strip_of(s, front);
     const zni_tile_kernel *k;
-    t.x = zni_feature_at(r, in) + (size_t)(line * in->size) * ZNI_LANES;
+    int i;
     t.y_pixel = lanes;
     t.y_half = lanes > ZNI_LANES ? ZNI_LANES : zni_block_room(s, st);
     t.y_pair = lanes > ZNI_LANES ? zni_block_room(s, st) : 2 * t.y_half;
     for (b = 0; b < count; b += (size_t)k->blocks) {
         k = zni_strip_tile(s, front, first + b, &t);
+        t.x = zni_feature_at(r, in) + (size_t)line * width;
         t.y = zni_woven_at(s, st, b, to);
-        zni_conv_row(k, &t, in->size);
+        for (i = 0; i < lines; ++i, t.x += width, t.y += pitch) zni_conv_row(k, &t, in->size);
     }
 }
 /* Zeros beside lines [first, end) of `lines`, and the others whole. */
@@ -14003,7 +14005,7 @@ static void zni_weave_lines(const zni_frame *r, const zni_step *st, size_t first
     begin = kept < -top ? -top : kept; /* lines [begin, end) are new and inside the map */
     for (b = 0; b < weaves; ++b) zni_zero_around(to + b * room + (size_t)kept * pitch, pitch, margin, begin - kept, end - kept, lines - kept);
     to += margin;
-    for (line = begin; st->front >= 0 && line < end; ++line) zni_front_line(r, st, first, count, top + line, to + (size_t)line * pitch);
+    if (st->front >= 0 && begin < end) zni_front_lines(r, st, first, count, top + begin, end - begin, to + (size_t)begin * pitch);
     for (b = 0; st->front < 0 && b < count; ++b) {
         const zn_real *p = r->arena + s->gates_at + (first + b) * ZNI_LANES, *from = zni_feature_at(r, in) + (first + b) * zni_pixels_of(in) * ZNI_LANES;
         zni_gate_mode mode = zni_mode_of(s, st, first + b);
@@ -14214,11 +14216,11 @@ static void zni_prepare_sa(const zni_frame *r, const zni_step *st, const zni_gat
     const zn_real *cw = r->s->weights + g->params, *cb = cw + k, *sw = cb + k, *sb = sw + k, *gw = sb + k, *gb = gw + k;
     for (place = 0; place < v->channels; ++place) {
         int at = zni_holds(v, place) % (2 * k);
-        double variance, mean = zni_merge(r, v, place, &variance), scale;
+        double variance = 1.0, mean = zni_merge(r, v, place, at < k ? NULL : &variance), scale;
         if (at < k) {
             double z = (double)cw[at] * mean + (double)cb[at];
             int whole = zni_mode_of(r->s, st, (size_t)(place / ZNI_LANES)) == ZNI_GATE_SCALE;
-            p[place] = (zn_real)(whole ? zni_sigmoid_exact(z) : 0.0);
+            p[place] = whole ? zni_gate_of((zn_real)z, 0) : 0;
             q[place] = (zn_real)z;
         } else {
             at -= k;
