@@ -2182,6 +2182,10 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #pragma STDC FP_CONTRACT OFF
 #define ZNI_UNROLL _Pragma("clang loop unroll(full)") /* plain `unroll` would unroll by 2, and no further, what still lacks its constants */
 #define ZNI_ROLLED _Pragma("clang loop unroll(disable)")
+/* clang 14 makes its vectors no wider than what is stored side by side, in blocks 8 values; unless all sums are first put down
+   in memory and taken up from there by a loop that it may not unroll (AVX-512: ZenNet-M 5.5 instead of 11 ms, -R 6.2 instead
+   of 12; AVX2 4 % slower). */
+#define ZNI_SETTLES 1
 #define ZNI_VECTORISE
 #elif defined(__GNUC__)
 #define ZNI_UNROLL _Pragma("GCC unroll 16")
@@ -2189,9 +2193,8 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 /* -O2 vectorises little, and -O3 unrolls the lanes before it would vectorise them (4 GFLOP/s instead of 98). */
 #define ZNI_VECTORISING "O2", "tree-vectorize", "vect-cost-model=dynamic", "allow-store-data-races", "no-tree-loop-distribute-patterns", "no-var-tracking-assignments", "fp-contract=off"
 #define ZNI_VECTORISE __attribute__((optimize(ZNI_VECTORISING)))
-/* Where a vector is fetched for several products, gcc would fetch it again for each; not if it plans ahead. (Depthwise of
-   ZenNet-M: a third less; strips and dots of AVX-512 4 % of its training step. With 16 registers these spill, 7 % of a step,
-   and tiles do with any.) */
+/* Where a vector is fetched for several products, gcc would fetch it again for each; not if it plans ahead. (Dots of AVX-512:
+   1 % of a training step of ZenNet-R. With 16 registers they spill, and tiles do with any.) */
 #define ZNI_VECTORISE_ONCE __attribute__((optimize(ZNI_VECTORISING, "schedule-insns")))
 #else
 #define ZNI_UNROLL
@@ -2200,6 +2203,9 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #endif
 #ifndef ZNI_VECTORISE_ONCE
 #define ZNI_VECTORISE_ONCE ZNI_VECTORISE
+#endif
+#ifndef ZNI_SETTLES
+#define ZNI_SETTLES 0
 #endif
 #ifdef __GNUC__
 #define ZNI_PREFETCH(at) __builtin_prefetch(at)
@@ -2344,7 +2350,7 @@ ZNI_INLINE void zni_woven_tiles(const zni_woven_rows *t, const int rows, const i
     const size_t x_row = t->x_row;
     int done, at;
     for (done = 0; done < t->width; done += pixels) { /* the last tile goes back to end with the row */
-        zn_real acc[2 * ZNI_WOVEN_PIXELS][ZNI_MAX_LANES];
+        zn_real acc[2 * ZNI_WOVEN_PIXELS][ZNI_MAX_LANES], settled[2 * ZNI_WOVEN_PIXELS][ZNI_MAX_LANES], (*const sums)[ZNI_MAX_LANES] = ZNI_SETTLES ? settled : acc;
         const zn_real *ZNI_RESTRICT w = t->w, *from;
         const zn_real least = t->least;
         const int *ZNI_RESTRICT off = t->off;
@@ -2355,10 +2361,12 @@ ZNI_INLINE void zni_woven_tiles(const zni_woven_rows *t, const int rows, const i
         for (left = t->runs[0]; left > 0; --left, w += taps * lanes) zni_woven_run_taps(acc, from + *off++, w, x_row, rows, pixels, taps, x_step, lanes, fused);
         if (fewer > 0)
             for (left = t->runs[1]; left > 0; --left, w += fewer * lanes) zni_woven_run_taps(acc, from + *off++, w, x_row, rows, pixels, fewer, x_step, lanes, fused);
-        ZNI_UNROLL for (r = 0; r < rows; ++r) {
-            ZNI_UNROLL for (m = 0; m < pixels; ++m) {
+        if (ZNI_SETTLES)
+            ZNI_UNROLL for (m = 0; m < rows * pixels; ++m) for (l = 0; l < lanes; ++l) settled[m][l] = acc[m][l];
+        ZNI_ROLLED for (r = 0; r < rows; ++r) {
+            ZNI_ROLLED for (m = 0; m < pixels; ++m) {
                 zn_real *y = t->y + (size_t)r * t->y_row + (size_t)(at + m) * (size_t)t->y_step;
-                ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) for (l = 0; l < ZNI_LANES; ++l) y[(size_t)(h / ZNI_LANES) * t->y_half + (size_t)l] = acc[r * pixels + m][h + l] < least ? least : acc[r * pixels + m][h + l];
+                ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) for (l = 0; l < ZNI_LANES; ++l) y[(size_t)(h / ZNI_LANES) * t->y_half + (size_t)l] = sums[r * pixels + m][h + l] < least ? least : sums[r * pixels + m][h + l];
             }
         }
     }
@@ -12827,16 +12835,7 @@ typedef struct zni_infer_kernels {
 
    What keeps gcc 12 from spilling: one loop over a table of offsets, not four over blocks, rows, columns and channels; a
    loop that runs at least once; no branch between the first sum and the last store (39 instead of 90 GFLOP/s at 64
-   channels). Unrolling the channels gains nothing and takes 15 s to compile.
-
-   clang 14 makes its vectors no wider than what is stored side by side, here 8 values; unless all sums are first put down in
-   memory and taken up from there by a loop that it may not unroll (AVX-512: ZenNet-M 5.5 instead of 11 ms, -R 6.2 instead
-   of 12; AVX2 4 % slower). */
-#ifdef __clang__
-#define ZNI_SETTLES 1
-#else
-#define ZNI_SETTLES 0
-#endif
+   channels). Unrolling the channels gains nothing and takes 15 s to compile. */
 ZNI_INLINE void zni_infer_tile(const zni_strip *t, size_t at, const int pixels, const int vectors, const int lanes, const int fused) {
     zn_real acc[ZNI_MAX_TILE][3][16], settled[ZNI_MAX_TILE][3][16], (*const sums)[3][16] = ZNI_SETTLES ? settled : acc;
     const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + at;
@@ -13827,7 +13826,7 @@ static void zni_session_pack(zn_session *s, const zn_net *net) {
 static void zni_interleave(const zn_real *ZNI_RESTRICT from, size_t plane, int step, int count, zn_real *ZNI_RESTRICT to) {
     const zn_real *ZNI_RESTRICT second = from + plane, *ZNI_RESTRICT third = second + plane;
     int i;
-    ZNI_UNROLL for (i = 0; i < count; ++i) {
+    for (i = 0; i < count; ++i) {
         to[i * ZNI_LANES] = from[i * step];
         to[i * ZNI_LANES + 1] = second[i * step];
         to[i * ZNI_LANES + 2] = third[i * step];
