@@ -2907,7 +2907,7 @@ static int zni_pass_taps(const zni_conv_shape *s, int at, int *out_first, int *o
 }
 /* The gradient of the data at rows pi, pi + stride, ... and columns pj, ...: a convolution of stride 1 over dy. 0 when no
    tap gets there. With stride 2 and pj 0 the odd columns come along, so that whole lines are written: what is two taps for
-   one phase and one for the other is a window of two with a zero (96 depthwise 7 x 7 at 112: 25 instead of 51 ms). */
+   one phase and one for the other is a window of two with a zero. */
 static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
     zni_window *w = &p->win;
     int before[2] = {0, 0};
@@ -3182,8 +3182,7 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
                bbbb   value by value                 again
                cccc          ->           bdbdbdbd    ->
                dddd
-   Whole vectors all the way (columns of the weights' gradient, value by value: 1.3 times as long for 192-96 at 14). */
-
+   Whole vectors all the way: 4 % of the weights' gradient of 192-96 at 14, on one core with AVX-512. */
 ZNI_INLINE void zni_weave_two(const zn_real *ZNI_RESTRICT even, const zn_real *ZNI_RESTRICT odd, int count, zn_real *ZNI_RESTRICT to) {
     int i;
     for (i = 0; i < count; ++i) {
@@ -3231,7 +3230,6 @@ static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) {
     return turns % 2 == 0 ? a : b;
 }
 
-
 /* ---- the weights' gradient ----
    dw[o][r] = sum over positions p of dy[o][p] * x[r][p], a run r being a channel of x seen by one tap. Two ways, both over
    bands:
@@ -3256,13 +3254,13 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     int channels;  /* of dy per group */
     int rows, chunks, parts;
     int outer;     /* products by columns, for more than a few rows */
-    int weaves_x;   /* columns of x, else of dy */
+    int weaves_x;  /* columns of x, else of dy */
     zni_pass data; /* where w is given: the gradient of the data, from the same bands of dy */
     const zn_real *w;
     zn_real *dx;
     int add;
     size_t dy_channel, dy_group; /* steps of dy */
-    size_t one;                  /* sums of a group in one part; by columns they stay in their tiles */
+    size_t one;                  /* sums of a group in one part; those by columns stay in their tiles */
     size_t tiles;                /* reals of the tiles of a chunk */
 } zni_dots;
 
@@ -3464,9 +3462,9 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
    As many channels as a vector has lanes, of one image, are woven into [row][column][channel], zeros around them, band after
    band of rows. A tap is then one vector wherever it lies, and no sum needs its lanes added up.
 
-   Both gradients of 7 x 7 at batch 16, in ms on two cores of a Zen 5, beside strips of rows on flat planes, which other
-   depthwise ones still take: 96 channels at 112, stride 2: 12.3 instead of 18.8; 96 at 56: 5.3, 8.0; 160 at 28: 2.2, 4.2; 192
-   at 14: 0.75, 1.7; 240 at 7: 0.41, 1.1. At 112 memory bounds them: asking for the next lines ahead saves a sixth. */
+   Both gradients of 7 x 7 at batch 16, in ms on two cores of a Zen 5, and what they took as strips of rows on flat planes: 96
+   channels at 112, stride 2: 11.9, 18.8; 96 at 56: 4.7, 8.0; 160 at 28: 2.0, 4.2; 192 at 14: 0.57, 1.7; 240 at 7: 0.25, 1.1.
+   At 112 memory bounds them: asking for the next lines ahead saves a sixth. */
 #define ZNI_WOVEN_MOST 7  /* taps of a row */
 
 typedef struct zni_woven_taps { /* what one output reads, see zni_woven_rows */
@@ -12783,8 +12781,9 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
    IMPL-INFER  inference sessions
    ------------------------------------------------------------------------------------------------------------------
    A session is a list of steps on feature maps ("values") of one image. A map lies as blocks of 8 channels,
-   [blocks][height][width][8], so that 8 channels of a pixel are one vector for convolutions, depthwise or not, and a row
-   of a block is contiguous. What stands in lanes past the last channel means nothing and is read by nobody.
+   [blocks][height][width][8], so that 8 channels of a pixel are a vector, or half of one, and a row of a block is contiguous.
+   Depthwise steps weave as many blocks as a vector holds while they copy or make their input. What stands in lanes past the
+   last channel means nothing and is read by nobody.
 
    A step is cut into tasks by shape alone: threads take tasks, every value is written by one task, sums are merged in the
    order of tasks. A batch of several images gives each thread whole images in an arena of its own instead.
