@@ -3327,12 +3327,14 @@ static int zni_outer_vectors(const zni_kernels *kernels, int left) {
     int vectors = (left + kernels->lanes - 1) / kernels->lanes;
     return vectors < ZNI_TILE_VECTORS ? vectors : ZNI_TILE_VECTORS;
 }
-/* Sums of one block, tile after tile, onto those of the blocks before: of what is woven, dy or x, with the runs of the other.
-   The fewer are woven. */
+/* Of the rows of dy in a chunk and the runs of x the fewer are woven, and multiplied with the others. */
+ZNI_INLINE int zni_woven_side(const zni_dots *d, int rows) { return d->weaves_x ? d->blocks.steps : rows; }
+ZNI_INLINE int zni_other_side(const zni_dots *d, int rows) { return d->weaves_x ? rows : d->blocks.steps; }
+/* Sums of one block, tile after tile, onto those of the blocks before. */
 static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
     static const zn_real nothing[ZNI_WEAVE] = {0};
     const zni_blocks *blocks = &d->blocks;
-    int lanes = kernels->lanes, woven = d->weaves_x ? blocks->steps : rows, others = d->weaves_x ? rows : blocks->steps, first, p, r, i, v;
+    int lanes = kernels->lanes, woven = zni_woven_side(d, rows), others = zni_other_side(d, rows), first, p, r, i, v;
     for (p = 0; p < blocks->len; p += ZNI_WEAVE) {
         int positions = blocks->len - p < ZNI_WEAVE ? blocks->len - p : ZNI_WEAVE;
         zn_real *at = tiles;
@@ -3399,21 +3401,20 @@ ZNI_VECTORISE static void zni_dots_add(const zni_dots *d, int group, int row, in
 }
 /* A task: a row of sums, or a row of a tile. */
 static int zni_fold_tasks(const zni_dots *d, const zni_kernels *kernels) {
-    int wide = ZNI_TILE_VECTORS * kernels->lanes, woven = d->weaves_x ? d->blocks.steps : d->rows, others = d->weaves_x ? d->rows : d->blocks.steps;
-    return d->outer ? d->chunks * ((woven + wide - 1) / wide) * others : d->pass.rows;
+    int wide = ZNI_TILE_VECTORS * kernels->lanes;
+    return d->outer ? d->chunks * ((zni_woven_side(d, d->rows) + wide - 1) / wide) * zni_other_side(d, d->rows) : d->pass.rows;
 }
 static void zni_dots_fold(const zni_dots *d, const zni_kernels *kernels, int group, int task, const zn_real *sums, zn_real *dw) {
+    int per_chunk = zni_fold_tasks(d, kernels) / d->chunks, chunk = task / per_chunk, most = zni_other_side(d, d->rows), first = task % per_chunk / most * ZNI_TILE_VECTORS * kernels->lanes;
+    int other = task % per_chunk % most, row = chunk * d->rows, rows = d->pass.rows - row < d->rows ? d->pass.rows - row : d->rows, left = zni_woven_side(d, rows) - first, width;
     sums += (size_t)group * (size_t)d->parts * d->one;
     if (!d->outer) zni_dots_add(d, group, task, 0, d->blocks.steps, 0, sums + (size_t)task * (size_t)d->blocks.steps, dw);
-    else {
-        int wide = ZNI_TILE_VECTORS * kernels->lanes, chunk = task / (zni_fold_tasks(d, kernels) / d->chunks), rest = task % (zni_fold_tasks(d, kernels) / d->chunks);
-        int first_row = chunk * d->rows, rows = d->pass.rows - first_row < d->rows ? d->pass.rows - first_row : d->rows;
-        int woven = d->weaves_x ? d->blocks.steps : rows, others = d->weaves_x ? rows : d->blocks.steps, most = d->weaves_x ? d->rows : d->blocks.steps, first = rest / most * wide, other = rest % most;
-        int left = woven - first, width = zni_outer_vectors(kernels, left) * kernels->lanes;
-        const zn_real *from = sums + (size_t)chunk * d->tiles + (size_t)first * (size_t)((others + kernels->rows - 1) / kernels->rows * kernels->rows) + (size_t)(other * width);
-        if (left <= 0 || other >= others) return; /* the last chunk has fewer */
-        if (d->weaves_x) zni_dots_add(d, group, first_row + other, first, left < width ? left : width, 0, from, dw);
-        else zni_dots_add(d, group, first_row + first, other, left < width ? left : width, 1, from, dw);
+    else if (left > 0 && other < zni_other_side(d, rows)) { /* the last chunk has fewer */
+        width = zni_outer_vectors(kernels, left) * kernels->lanes;
+        sums += (size_t)chunk * d->tiles + (size_t)first * (size_t)((zni_other_side(d, rows) + kernels->rows - 1) / kernels->rows * kernels->rows) + (size_t)(other * width);
+        if (left > width) left = width;
+        if (d->weaves_x) zni_dots_add(d, group, row + other, first, left, 0, sums, dw);
+        else zni_dots_add(d, group, row + first, other, left, 1, sums, dw);
     }
 }
 /* dw += dy * x^T, and where w is given (zni_conv_shares) dx (+)= w^T * dy. */
