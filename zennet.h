@@ -2234,8 +2234,7 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 ZNI_INLINE zn_real zni_multiply_add(const int fused, zn_real a, zn_real b, zn_real c) { return fused ? ZNI_FMA(a, b, c) : a * b + c; }
 
 #define ZNI_LANES 8
-#define ZNI_MOST_LANES 16 /* of any vector */
-#define ZNI_MAX_LANES 16
+#define ZNI_MAX_LANES 16 /* of any vector */
 #define ZNI_WEAVE 128 /* positions woven at a time, in the first cache */
 #define ZNI_WOVEN_PIXELS 8 /* of the longest tile */
 #define ZNI_TILE_VECTORS 3
@@ -2697,7 +2696,7 @@ ZNI_WIDE(zni_gate_run, (const zn_real *x, size_t count, zn_real slope, zn_real o
 /* du, the gradient of the gate's argument, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
 ZNI_INLINE void zni_gate_sums_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
     while (count > 0) {
-        zn_real sum[ZNI_MOST_LANES] = {0}, dot[ZNI_MOST_LANES] = {0};
+        zn_real sum[ZNI_MAX_LANES] = {0}, dot[ZNI_MAX_LANES] = {0};
         size_t now = count < ZNI_CHUNK ? count : ZNI_CHUNK, i;
         int l;
 #define ZNI_GATE_SUM(l) do { \
@@ -2705,11 +2704,11 @@ ZNI_INLINE void zni_gate_sums_body(const zn_real *ZNI_RESTRICT dy, const zn_real
             sum[l] += du; \
             dot[l] += du * (v - mean); \
         } while (0)
-        for (i = 0; i + ZNI_MOST_LANES <= now; i += ZNI_MOST_LANES)
-            for (l = 0; l < ZNI_MOST_LANES; ++l) ZNI_GATE_SUM(l);
+        for (i = 0; i + ZNI_MAX_LANES <= now; i += ZNI_MAX_LANES)
+            for (l = 0; l < ZNI_MAX_LANES; ++l) ZNI_GATE_SUM(l);
         for (l = 0; i + (size_t)l < now; ++l) ZNI_GATE_SUM(l);
 #undef ZNI_GATE_SUM
-        for (l = 0; l < ZNI_MOST_LANES; ++l) {
+        for (l = 0; l < ZNI_MAX_LANES; ++l) {
             out[0] += (double)sum[l];
             out[1] += (double)dot[l];
         }
@@ -2864,7 +2863,6 @@ static void zni_pass_finish(zni_pass *p) {
     }
     zni_window_finish(w);
 }
-ZNI_INLINE int zni_conv_depthwise(const zni_conv_shape *s) { return s->groups == s->c && s->o == s->c && s->c > 1; }
 static zni_pass zni_pass_forward(const zni_conv_shape *s) {
     zni_pass p;
     zni_window *w = &p.win;
@@ -3346,7 +3344,7 @@ static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int r
                 const zn_real *row[ZNI_MAX_LANES];
                 zn_real *a = columns + v * ZNI_WEAVE * lanes, *b = columns + ZNI_TILE_VECTORS * ZNI_WEAVE * lanes;
                 for (i = 0; i < lanes; ++i) row[i] = first + i >= woven ? nothing : p + (d->weaves_x ? x + blocks->off[first + i] : dy + (size_t)(first + i) * (size_t)blocks->band);
-                if (zni_woven_of(a, b, lanes) == a) zni_weave(row, a, b, lanes, positions);
+                if (zni_woven_of(a, b, lanes) == a) zni_weave(row, a, b, lanes, positions); /* the result among the columns */
                 else zni_weave(row, b, a, lanes, positions);
             }
             for (r = 0; r < others; r += kernels->rows, at += kernels->rows * vectors * lanes) {
@@ -3506,7 +3504,7 @@ static void zni_woven_taps_of(const zni_conv_shape *s, int gradient, int a, int 
 /* Kernel, stride and padding of those that are woven. */
 ZNI_INLINE int zni_woven_takes(int k, int stride, int padding) { return (k == 3 || k == 5 || k == 7) && stride <= 2 && padding == k / 2; }
 static int zni_woven_fits(const zni_conv_shape *s) {
-    return zni_conv_depthwise(s) && zni_woven_takes(s->k, s->stride, s->padding) && zni_conv_work(s) >= ZNI_CONV_FAST && (double)(s->w + 2 * s->padding) * s->k * 64 < INT_MAX / 8;
+    return s->groups == s->c && s->o == s->c && s->c > 1 && zni_woven_takes(s->k, s->stride, s->padding) && zni_conv_work(s) >= ZNI_CONV_FAST && (double)(s->w + 2 * s->padding) * s->k * 64 < INT_MAX / 8;
 }
 static zni_woven zni_woven_plan(zn_ctx *ctx, const zni_conv_shape *s, int backward) {
     zni_woven p;
@@ -12940,7 +12938,7 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int l
 
 /* Some pixels, a vector of them at a time. */
 ZNI_INLINE void zni_copy_gated(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int vectors, zn_real *ZNI_RESTRICT to, size_t to_step, const int lanes, const int fused) {
-    zn_real slope[ZNI_MOST_LANES], offset[ZNI_MOST_LANES];
+    zn_real slope[ZNI_MAX_LANES], offset[ZNI_MAX_LANES];
     int i, l;
     for (l = 0; l < lanes; ++l) slope[l] = p[l % ZNI_LANES];
     if (mode == ZNI_GATE_SCALE) {
@@ -12966,7 +12964,7 @@ ZNI_INLINE void zni_copy_body(zni_gate_mode mode, const zn_real *p, const zn_rea
 }
 /* Deviations from the first pixel, which is one of the samples: its own distance from the mean bounds the rounding. */
 ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn_real *ZNI_RESTRICT mean, zn_real *ZNI_RESTRICT squares, const int lanes, const int fused) {
-    zn_real sum[4][ZNI_MOST_LANES], square[4][ZNI_MOST_LANES], first[ZNI_MOST_LANES];
+    zn_real sum[4][ZNI_MAX_LANES], square[4][ZNI_MAX_LANES], first[ZNI_MAX_LANES];
     const int pixels = 4 * lanes / ZNI_LANES;
     int i, u, l;
     for (l = 0; l < lanes; ++l) first[l] = x[l % ZNI_LANES];
@@ -13962,12 +13960,11 @@ static void zni_fill(const zni_frame *r, const zni_step *st, int row, int rows, 
     for (line = zni_keep_lines(r, st, blocks, again, to); line < lines; ++line)
         for (b = 0; b < blocks; ++b) zni_gather_line(r, st, b, row * st->stride - st->padding + line * step, to + b * room + (size_t)line * pitch);
 }
-/* Where a block of depthwise step's input stands in scratch. */
+/* Where a block of a depthwise step's input stands in scratch. */
 ZNI_INLINE zn_real *zni_woven_at(const zn_session *s, const zni_step *st, size_t block, zn_real *scratch) {
     return scratch + block / zni_woven_blocks(s) * zni_block_room(s, st) + block % zni_woven_blocks(s) * ZNI_LANES;
 }
-/* The same for depthwise steps, by the merged step or copied. A last block without a neighbour is put down twice, so that all
-   lanes compute what is known. */
+/* Lines of the merged step before a depthwise one, woven as they are made. */
 static void zni_front_lines(const zni_frame *r, const zni_step *st, size_t first, size_t count, int line, int lines, zn_real *to) {
     const zn_session *s = r->s;
     const zni_step *front = &s->steps[st->front];
@@ -13996,6 +13993,8 @@ static void zni_zero_around(zn_real *to, size_t pitch, size_t margin, int first,
         until = first + 1 < end ? from + 2 * margin : (size_t)lines * pitch;
     }
 }
+/* As zni_fill, for depthwise steps. A last block without a neighbour is put down twice, so that all lanes compute what is
+   known. */
 static void zni_weave_lines(const zni_frame *r, const zni_step *st, size_t first, size_t count, int row, int rows, int again, zn_real *to) {
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in];
@@ -14220,7 +14219,7 @@ static void zni_prepare_sa(const zni_frame *r, const zni_step *st, const zni_gat
         if (at < k) {
             double z = (double)cw[at] * mean + (double)cb[at];
             int whole = zni_mode_of(r->s, st, (size_t)(place / ZNI_LANES)) == ZNI_GATE_SCALE;
-            p[place] = whole ? zni_gate_of((zn_real)z, 0) : 0;
+            p[place] = (zn_real)(whole ? zni_sigmoid_exact(z) : 0.0);
             q[place] = (zn_real)z;
         } else {
             at -= k;
