@@ -3841,6 +3841,7 @@ struct zn_tensor {
     zn_shape shape;
     size_t count;
     zn_real *data, *grad;
+    struct zn_tensor *twin; /* whose gradient is the same memory, until one of them is changed */
     int created;     /* in ctx->tensors, lives until destroyed; otherwise a result on the tape */
     int trainable;   /* created tensors: a gradient is kept for the user */
     int needs_grad;  /* trainable, or computed from something trainable */
@@ -3848,7 +3849,8 @@ struct zn_tensor {
     int decay;       /* weight decay applies: weights of convolutions and linear layers */
     int internal;    /* a network's intermediate result: its data may go as soon as backward has passed it */
     int pending;     /* ZNI_PENDING_...: data is computed only if somebody asks for it (zni_ready) */
-    int masked;      /* grad still has to pass the ReLU of the maps */
+    int masked;      /* grad still has to pass the ReLU of the maps, */
+    zn_real *mask;   /* or the ReLU whose output this is (zni_grad_settle) */
     int forgotten;   /* data was given back, and is computed again when backward comes to its readers (zni_recall) */
     zni_map *maps;   /* of a batch norm, or of the ReLU upon it: one for each channel of base */
     struct zn_tensor *base;
@@ -3916,11 +3918,21 @@ static zn_tensor *zni_tensor_header(zn_ctx *ctx, zn_shape shape) {
     t->op = -1;
     return t;
 }
+/* Gives t's gradient back, or leaves it to the twin. */
+static void zni_grad_leave(zn_tensor *t) {
+    if (t->twin != NULL) t->twin->twin = NULL;
+    else {
+        zni_buffer_give(t->ctx, t->grad);
+        zni_buffer_give(t->ctx, t->mask);
+    }
+    t->twin = NULL;
+    t->grad = t->mask = NULL;
+}
 static void zni_tensor_free(zn_tensor *t) {
     zn_ctx *ctx = t->ctx;
     if (!t->borrowed) {
         zni_buffer_give(ctx, t->data);
-        zni_buffer_give(ctx, t->grad);
+        zni_grad_leave(t);
     }
     zni_buffer_give(ctx, t->saved);
     zni_buffer_give(ctx, t->maps);
@@ -4092,40 +4104,55 @@ static zn_tensor *zni_result1(zn_ctx *ctx, int op, zn_shape shape, zn_tensor *x)
 /* Memory for values that backward needs; NULL drops the chain. */
 static zn_real *zni_save(zn_tensor *y, size_t count) { return y->saved = zni_reals_take(y->ctx, count); }
 
-/* Does what the ReLU's backward left to the norm's: the gradient where the ReLU let its input through. */
-static void zni_unmask(zn_tensor *x) {
+/* The ReLU's backward leaves it to that of the norm before it, which reads the gradient anyway, to take only what the ReLU let
+   through. Here this is done for anybody else. */
+static void zni_grad_masked(zn_tensor *x) {
+    if (x->twin != NULL) x->twin->mask = NULL;
+    zni_buffer_give(x->ctx, x->mask);
+    x->mask = NULL;
+    x->masked = 0;
+}
+static void zni_grad_settle(zn_tensor *x) {
     ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
     size_t plane = x->count / (size_t)planes;
-    x->masked = 0;
+    if (!x->masked && x->mask == NULL) return;
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
-        zni_map map = x->maps[p % x->shape.n[1]];
         zn_real *g = x->grad + (size_t)p * plane;
-        map.relu = 1;
-        zni_map_grad(&map, NULL, x->base->data + (size_t)p * plane, plane, 1, 0, 0, g, 0);
+        if (x->masked) {
+            zni_map map = x->maps[p % x->shape.n[1]];
+            map.relu = 1;
+            zni_map_grad(&map, NULL, x->base->data + (size_t)p * plane, plane, 1, 0, 0, g, 0);
+        } else zni_relu_grad(NULL, x->mask + (size_t)p * plane, plane, g, 0);
     }
+    zni_grad_masked(x);
 }
 /* The gradient of an input: NULL when none is wanted (or memory is out); *out_add tells whether to add or to set. */
 static zn_real *zni_grad(zn_tensor *x, int *out_add) {
+    zn_real *own;
     *out_add = 1;
     if (x == NULL || !x->needs_grad) return NULL;
-    if (x->masked) zni_unmask(x);
-    if (x->grad == NULL) {
-        x->grad = zni_reals_take(x->ctx, x->count);
-        *out_add = 0;
-    }
-    return x->grad;
+    zni_grad_settle(x);
+    if (x->grad != NULL && x->twin == NULL) return x->grad;
+    own = zni_reals_take(x->ctx, x->count);
+    if (own == NULL) return NULL;
+    if (x->grad != NULL) memcpy(own, x->grad, x->count * sizeof *own);
+    else *out_add = 0;
+    zni_grad_leave(x);
+    return x->grad = own;
+}
+/* Whether x can take over the gradient of y: it has none yet. */
+static int zni_grad_moves(const zn_tensor *x, const zn_tensor *y) {
+    return x != NULL && x->needs_grad && x->grad == NULL && x->count == y->count && !x->borrowed && !y->borrowed && y->twin == NULL;
 }
 /* The gradient of x where an operation's own (y->grad) may be changed in place into it: nobody else has added to it yet, so
    x takes the buffer over. */
 static zn_real *zni_grad_take(zn_tensor *x, zn_tensor *y, int *out_add) {
-    if (x != NULL && x->needs_grad && x->grad == NULL && x->count == y->count && !x->borrowed && !y->borrowed) {
-        x->grad = y->grad;
-        y->grad = NULL;
-        *out_add = 0;
-        return x->grad;
-    }
-    return zni_grad(x, out_add);
+    if (!zni_grad_moves(x, y)) return zni_grad(x, out_add);
+    x->grad = y->grad;
+    y->grad = NULL;
+    *out_add = 0;
+    return x->grad;
 }
 /* The same for small tensors that are always added to. */
 static zn_real *zni_grad_zeroed(zn_tensor *x) {
@@ -4341,8 +4368,7 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *gamma = y->in[1];
     int channels = x->shape.n[1], batch = x->shape.n[0], add, training = y->ints[0], masked = y->masked, c;
     size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
-    const zn_real *dy = y->grad;
-    zn_real *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_take(x, y, &add);
+    zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_take(x, y, &add);
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (c = 0; c < channels; ++c) {
         double sums[2] = {0.0, 0.0}, m = (double)batch * (double)plane, inv = (double)y->saved[c], a, b;
@@ -4351,6 +4377,7 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
         map.relu = masked;
         for (n = 0; n < batch; ++n) {
             size_t at = ((size_t)n * (size_t)channels + (size_t)c) * plane;
+            if (y->mask != NULL) zni_relu_grad(NULL, y->mask + at, plane, dy + at, 0);
             zni_map_sums(&map, dy + at, x->data + at, plane, sums);
         }
         if (dgamma != NULL) dgamma[c] += (zn_real)(sums[1] * inv);
@@ -4363,6 +4390,7 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
             zni_map_grad(&map, dy == dx ? NULL : dy + at, x->data + at, plane, (zn_real)a, (zn_real)b, (zn_real)(training ? -a * sums[0] / m : 0.0), dx + at, add);
         }
     }
+    zni_grad_masked(y);
     return ZN_OK;
 }
 
@@ -4466,6 +4494,10 @@ static zn_result zni_relu_backward(zn_tensor *y) {
     zn_real *dx = zni_grad_take(x, y, &add);
     if (dx == NULL) return ZN_OK;
     if (y->base != NULL && dx == dy) x->masked = 1; /* the norm's backward reads what decides */
+    else if (x->pending == ZNI_PENDING_SUM && dx == dy && y->internal) { /* that of a norm in the sum will */
+        x->mask = y->data;
+        y->data = NULL;
+    }
     else if (y->base != NULL) {
         size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
         ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
@@ -4616,6 +4648,15 @@ static zn_result zni_pair_backward(zn_tensor *y) {
     size_t step[ZN_MAX_DIMS], row = (size_t)a->shape.n[a->shape.dims - 1], rows = a->count / row, last, r;
     int add, mul = y->op == ZNI_OP_MUL;
     zn_real *da, *db;
+    if (!mul && a != b && zni_grad_moves(a, y) && zni_grad_moves(b, y)) { /* both have as many values as y */
+        a->grad = b->grad = y->grad;
+        a->mask = b->mask = y->mask;
+        y->grad = y->mask = NULL;
+        a->twin = b;
+        b->twin = a;
+        return ZN_OK;
+    }
+    zni_grad_settle(y);
     if (!mul && zni_shape_equal(a->shape, b->shape)) {
         zni_grad_pass(y, b, 0);
         zni_grad_pass(y, a, 1);
@@ -5265,9 +5306,9 @@ ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     loss->grad[0] = 1;
     for (t = ctx->tape; t != NULL; t = t->next) {
         if (t->op < 0 || t->grad == NULL) continue;
+        if (t->op != ZNI_OP_ADD && t->op != ZNI_OP_BATCH_NORM) zni_grad_settle(t);
         if (!zni_recall_inputs(t) || zni_ops[t->op].backward(t) != ZN_OK || ctx->code != ZN_OK) return ctx->code;
-        zni_buffer_give(ctx, t->grad);
-        t->grad = NULL;
+        zni_grad_leave(t);
         if (!t->internal || t->borrowed) continue;
         zni_buffer_give(ctx, t->data);
         t->data = NULL;
