@@ -2585,6 +2585,42 @@ ZNI_INLINE void zni_power_sums_body(const zn_real *x, size_t count, zn_real abou
     }
 }
 ZNI_WIDE(zni_power_sums, (const zn_real *x, size_t count, zn_real about, double out[2]), (x, count, about, out))
+
+typedef struct zni_moments { /* of some values: how many, their mean, the sum of the squares of what they are off it */
+    double count, mean, squares;
+} zni_moments;
+/* Of planes `step` apart, values from .. to - 1 counted as if the planes followed each other. */
+static zni_moments zni_moments_of(const zn_real *x, size_t plane, size_t step, size_t from, size_t to) {
+    zni_moments m = {0.0, 0.0, 0.0};
+    double sums[2] = {0.0, 0.0};
+    zn_real about = 0;
+    size_t n, first, last;
+    for (n = from / plane; from < to; from = ++n * plane) {
+        first = from - n * plane;
+        last = to - n * plane < plane ? to - n * plane : plane;
+        if (m.count == 0.0) about = x[n * step + first]; /* any value near the mean keeps the squares from cancelling */
+        zni_power_sums(x + n * step + first, last - first, about, sums);
+        m.count += (double)(last - first);
+    }
+    if (m.count == 0.0) return m;
+    m.mean = (double)about + sums[0] / m.count;
+    m.squares = sums[1] - sums[0] * (sums[0] / m.count);
+    if (m.squares < 0.0) m.squares = 0.0;
+    return m;
+}
+/* Of parts together (Chan, Golub & LeVeque 1983). */
+static zni_moments zni_moments_join(const zni_moments *part, int parts, size_t step) {
+    zni_moments m = {0.0, 0.0, 0.0};
+    int i;
+    for (i = 0; i < parts; ++i, part += step) {
+        double count = m.count + part->count, off = part->mean - m.mean;
+        if (part->count == 0.0) continue;
+        m.mean += off * (part->count / count);
+        m.squares += part->squares + off * off * (m.count * (part->count / count));
+        m.count = count;
+    }
+    return m;
+}
 /* What a batch norm's backward sums: out[0] += sum of g, out[1] += sum of g * (x - mean), g = dy where the map's ReLU let x
    through. */
 ZNI_INLINE void zni_map_sums_body(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]) {
@@ -3117,30 +3153,48 @@ static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const 
     zni_band(&p->win, p->channels, src, p->src_sample, p->src_channel, maps, begin, blocks->band, scratch, (size_t)blocks->band);
     zni_pass_tiles(kernels, p, blocks->steps, blocks->off, panels, scratch, begin, end, dst, add, scratch + blocks->planes * (size_t)blocks->band);
 }
-/* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. */
-static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add) {
+/* Results of a forward pass before grid position q, as zni_moments_of counts them. */
+static size_t zni_pass_before(const zni_pass *p, ptrdiff_t q) {
+    const zni_window *w = &p->win;
+    ptrdiff_t b = q % w->wp, a = q / w->wp % w->hp, n = q / w->wp / w->hp;
+    if (a >= w->gh) return (size_t)(n + 1) * p->dst_row;
+    return (size_t)n * p->dst_row + (size_t)a * (size_t)w->gw + (size_t)(b < w->gw ? b : w->gw);
+}
+/* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. moments: unless
+   NULL those of each row, for forward passes; taken while the rows of a block are in the cache. */
+static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add,
+                              zni_moments *moments) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
-    int rows = kernels->rows, columns = ZNI_TILE_VECTORS * kernels->lanes, threads = zni_max_threads(), tasks, task;
+    int rows = kernels->rows, columns = ZNI_TILE_VECTORS * kernels->lanes, threads = zni_max_threads(), tasks, task, all = p->groups * p->rows;
     zni_blocks blocks;
     size_t panel, per_thread;
     zn_real *panels, *scratch;
+    zni_moments *parts = NULL;
     if (!zni_blocks_plan(ctx, p, 0, columns, 2 * columns, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
     panel = zni_size_mul((size_t)((p->rows + rows - 1) / rows * rows), (size_t)(blocks.steps + 1));
     per_thread = blocks.planes * (size_t)blocks.band + (size_t)(ZNI_PANELS_AT_ONCE * rows * columns) + 64;
     panels = zni_reals_take(ctx, zni_size_mul(panel, (size_t)p->groups));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
-    if (panels != NULL && scratch != NULL) {
+    if (moments != NULL) parts = (zni_moments *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)blocks.count, (size_t)all), sizeof *parts));
+    if (ctx->code == ZN_OK) {
         ZNI_OMP(parallel for if (p->groups > 64))
         for (task = 0; task < p->groups; ++task) zni_pass_pack(p, task, rows, weights, bias, panels + (size_t)task * panel);
         tasks = p->groups * blocks.count;
         ZNI_OMP(parallel for schedule(dynamic) num_threads(threads))
         for (task = 0; task < tasks; ++task) {
-            int group = task / blocks.count;
-            zni_pass_block(kernels, p, &blocks, task % blocks.count, panels + (size_t)group * panel, src + (size_t)group * p->src_group,
-                           maps != NULL ? maps + group * p->channels : NULL, dst + (size_t)group * p->dst_group, add,
-                           scratch + (size_t)zni_thread() * per_thread);
+            int group = task / blocks.count, block = task % blocks.count, row;
+            zn_real *to = dst + (size_t)group * p->dst_group;
+            zni_pass_block(kernels, p, &blocks, block, panels + (size_t)group * panel, src + (size_t)group * p->src_group, maps != NULL ? maps + group * p->channels : NULL, to,
+                           add, scratch + (size_t)zni_thread() * per_thread);
+            if (parts != NULL) {
+                ptrdiff_t q = (ptrdiff_t)block * blocks.len;
+                size_t from = zni_pass_before(p, q), end = q + blocks.len < blocks.positions ? zni_pass_before(p, q + blocks.len) : (size_t)p->win.n * p->dst_row;
+                for (row = 0; row < p->rows; ++row) parts[(size_t)block * (size_t)all + (size_t)(group * p->rows + row)] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
+            }
         }
+        for (task = 0; parts != NULL && task < all; ++task) moments[task] = zni_moments_join(parts + task, blocks.count, (size_t)all);
     }
+    zni_buffer_give(ctx, parts);
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, panels);
     zni_buffer_give(ctx, blocks.off);
@@ -3169,7 +3223,7 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
         if (empty && !add) zni_conv_clear(s, pi, 0, 1, dx);
         for (pj = 0; pj < s->stride && !empty && result == ZN_OK; ++pj)
             if (zni_pass_data(s, pi, pj, &p)) {
-                result = zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add);
+                result = zni_pass_run(ctx, &p, dy, NULL, w, NULL, dx, add, NULL);
                 pj += p.phases == 2 || p.blank; /* the odd columns came along */
             } else if (!add) zni_conv_clear(s, pi, pj, s->stride, dx);
     }
@@ -3480,6 +3534,7 @@ typedef struct zni_woven {
     zni_woven_taps forward, data[2][2]; /* data: of dx's even and odd rows and columns */
     const zn_real *x, *w, *bias, *dy;
     const zni_map *maps;
+    zni_moments *moments;             /* of every plane of y; NULL: not wanted */
     zn_real *y, *dx, *sums, *weights; /* weights: of every block, in the order of the taps of `forward`, or of all of `data` */
     int add;
 } zni_woven;
@@ -3655,6 +3710,7 @@ static void zni_woven_y(const zni_woven *p, int task, zn_real *scratch) {
         }
         zni_woven_spill(p, result, (size_t)rows * (size_t)s->ow, channels, p->y + plane * out + (size_t)row * (size_t)s->ow, out, 0, lots);
     }
+    for (l = 0; l < channels && p->moments != NULL; ++l) p->moments[plane + (size_t)l] = zni_moments_of(p->y + (plane + (size_t)l) * out, out, 0, 0, out);
 }
 /* Both gradients of one block of one image, where wanted. */
 static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) {
@@ -3723,14 +3779,23 @@ static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni
     zni_buffer_give(ctx, scratch);
     return ctx->code;
 }
-static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
+static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y, zni_moments *moments) {
     zni_woven p = zni_woven_plan(ctx, s, 0);
+    zn_result result;
+    int c;
     p.x = x;
     p.maps = maps;
     p.w = w;
     p.bias = bias;
     p.y = y;
-    return zni_woven_run(ctx, &p, zni_woven_y);
+    if (moments != NULL) {
+        p.moments = (zni_moments *)zni_buffer_take(ctx, zni_size_mul((size_t)s->n * (size_t)s->c, sizeof *p.moments));
+        if (p.moments == NULL) return ctx->code;
+    }
+    result = zni_woven_run(ctx, &p, zni_woven_y);
+    for (c = 0; c < s->c && moments != NULL && result == ZN_OK; ++c) moments[c] = zni_moments_join(p.moments + c, s->n, (size_t)s->c);
+    zni_buffer_give(ctx, p.moments);
+    return result;
 }
 static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add) {
     zni_woven p = zni_woven_plan(ctx, s, 1);
@@ -3767,20 +3832,18 @@ static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const 
 /* ---- the three passes of a convolution ----
    maps: x is read through them, one for each channel; NULL: as it is. */
 
-/* y = w * x + bias. */
-static zn_result zni_conv2d_forward_map(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y) {
-    if (zni_woven_fits(s)) return zni_woven_forward(ctx, s, x, maps, w, bias, y);
+/* y = w * x + bias. moments: unless NULL those of each channel of y, with a count of 0 where none were taken. */
+static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y, zni_moments *moments) {
+    if (zni_woven_fits(s)) return zni_woven_forward(ctx, s, x, maps, w, bias, y, moments);
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
         zni_pass p = zni_pass_forward(s);
-        zn_result result = zni_pass_run(ctx, &p, x, maps, w, bias, y, 0);
+        zn_result result = zni_pass_run(ctx, &p, x, maps, w, bias, y, 0, moments);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
     if (maps != NULL) return ZN_ERROR_UNSUPPORTED;
+    if (moments != NULL) memset(moments, 0, (size_t)s->o * sizeof *moments);
     zni_conv2d_plain_forward(s, x, w, bias, y);
     return ZN_OK;
-}
-static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *bias, zn_real *y) {
-    return zni_conv2d_forward_map(ctx, s, x, NULL, w, bias, y);
 }
 /* dx (+)= w^T * dy. */
 static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
@@ -3859,6 +3922,7 @@ struct zn_tensor {
     int ints[4];
     double reals[2];
     zn_real *saved;  /* what backward needs besides inputs and output */
+    zni_moments *moments; /* of each channel of a convolution's result, for the norm that may follow; or NULL */
     char *name;
     struct zn_tensor *next;
 };
@@ -3935,6 +3999,7 @@ static void zni_tensor_free(zn_tensor *t) {
         zni_grad_leave(t);
     }
     zni_buffer_give(ctx, t->saved);
+    zni_buffer_give(ctx, t->moments);
     zni_buffer_give(ctx, t->maps);
     zni_buffer_give(ctx, t->name);
     zni_buffer_give(ctx, t);
@@ -4246,8 +4311,12 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
     y->ints[1] = padding;
     y->ints[2] = groups;
     result = ZN_ERROR_UNSUPPORTED;
-    if (x->pending == ZNI_PENDING_MAP) result = zni_conv2d_forward_map(ctx, &s, x->base->data, x->maps, w->data, bias != NULL ? bias->data : NULL, y->data);
-    if (result == ZN_ERROR_UNSUPPORTED && zni_ready(x)) result = zni_conv2d_forward(ctx, &s, x->data, w->data, bias != NULL ? bias->data : NULL, y->data);
+    if (y->needs_grad) {
+        y->moments = (zni_moments *)zni_buffer_take(ctx, zni_size_mul((size_t)s.o, sizeof *y->moments));
+        if (y->moments == NULL) return NULL;
+    }
+    if (x->pending == ZNI_PENDING_MAP) result = zni_conv2d_forward(ctx, &s, x->base->data, x->maps, w->data, bias != NULL ? bias->data : NULL, y->data, y->moments);
+    if (result == ZN_ERROR_UNSUPPORTED && zni_ready(x)) result = zni_conv2d_forward(ctx, &s, x->data, NULL, w->data, bias != NULL ? bias->data : NULL, y->data, y->moments);
     return result == ZN_OK ? y : NULL;
 }
 static zn_result zni_conv2d_backward(zn_tensor *y) {
@@ -4304,17 +4373,14 @@ static zn_result zni_linear_backward(zn_tensor *y) {
 /* ---- batch norm (Ioffe & Szegedy 2015) ---- */
 /* Batch statistics of channel c, and the running values moved. */
 static void zni_batch_statistics(const zn_tensor *x, int c, zn_real *running_mean, zn_real *running_var, double momentum, double *out_mean, double *out_var) {
-    int n, batch = x->shape.n[0], channels = x->shape.n[1];
-    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
-    double m = (double)batch * (double)plane, sums[2] = {0.0, 0.0}, offset;
-    zn_real about = x->data[(size_t)c * plane]; /* any value near the mean keeps the squares from cancelling */
-    for (n = 0; n < batch; ++n) zni_power_sums(x->data + ((size_t)n * (size_t)channels + (size_t)c) * plane, plane, about, sums);
-    offset = sums[0] / m;
-    *out_mean = (double)about + offset;
-    *out_var = sums[1] / m - offset * offset;
-    if (*out_var < 0.0) *out_var = 0.0;
+    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3], channels = (size_t)x->shape.n[1];
+    zni_moments m = {0.0, 0.0, 0.0};
+    if (x->moments != NULL) m = x->moments[c];
+    if (m.count == 0.0) m = zni_moments_of(x->data + (size_t)c * plane, plane, channels * plane, 0, (size_t)x->shape.n[0] * plane);
+    *out_mean = m.mean;
+    *out_var = m.squares / m.count;
     if (running_mean != NULL) running_mean[c] = (zn_real)((1.0 - momentum) * (double)running_mean[c] + momentum * *out_mean);
-    if (running_var != NULL && m > 1.0) running_var[c] = (zn_real)((1.0 - momentum) * (double)running_var[c] + momentum * (*out_var * m / (m - 1.0)));
+    if (running_var != NULL && m.count > 1.0) running_var[c] = (zn_real)((1.0 - momentum) * (double)running_var[c] + momentum * (m.squares / (m.count - 1.0)));
 }
 ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
                                 zn_tensor *running_var, int training, double momentum, double eps) {
@@ -7080,7 +7146,7 @@ static zn_result zni_zen_conv(zn_scorer *s, const zni_layer *l) {
     for (n = 0; n < batch; n += shape.n) {
         const zn_real *from = x->data + (size_t)n * in;
         if (n + shape.n > batch) shape.n = batch - n;
-        result = zni_conv2d_forward_map(s->ctx, &shape, from, s->pending ? (const zni_map *)s->normed.memory : NULL, w->data, NULL, y->data + (size_t)n * out);
+        result = zni_conv2d_forward(s->ctx, &shape, from, s->pending ? (const zni_map *)s->normed.memory : NULL, w->data, NULL, y->data + (size_t)n * out, NULL);
         if (result != ZN_OK) return zni_fail(s->ctx, result, "score: a convolution of %d x %d is too large", shape.h, shape.w);
         zni_zen_count(s, y, n, shape.n);
     }
@@ -7904,7 +7970,7 @@ static double zni_latency_measure(zn_ctx *user, const zn_layer_info *l) {
         s = zni_conv_shape_of(x, w, l->stride, (l->kernel - 1) / 2, l->groups);
         for (run = 0; run < 8 && ctx->code == ZN_OK; ++run) {
             double begin = zni_seconds();
-            zni_conv2d_forward(ctx, &s, x->data, w->data, NULL, y->data);
+            zni_conv2d_forward(ctx, &s, x->data, NULL, w->data, NULL, y->data, NULL);
             if (run >= 3) best = fmin(best, 1e3 * (zni_seconds() - begin)); /* after three warm-ups, as published */
         }
     }

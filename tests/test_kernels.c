@@ -37,6 +37,20 @@ static zni_conv_shape shape_of(const int *v) {
 }
 static const double tolerance = sizeof(zn_real) == 8 ? 1e-14 : 3e-6;
 
+/* What a convolution counted of its result against the definition. */
+static void check_moments(const zni_conv_shape *s, const zn_real *y, const zni_moments *moments, const char *name) {
+    size_t out = (size_t)s->oh * (size_t)s->ow, i;
+    int c, n;
+    for (c = 0; c < s->o; ++c) {
+        double count = (double)s->n * (double)out, mean = 0.0, squares = 0.0;
+        for (n = 0; n < s->n; ++n)
+            for (i = 0; i < out; ++i) mean += (double)y[(size_t)(n * s->o + c) * out + i] / count;
+        for (n = 0; n < s->n; ++n)
+            for (i = 0; i < out; ++i) squares += pow((double)y[(size_t)(n * s->o + c) * out + i] - mean, 2.0);
+        CHECK_FOR(moments[c].count == count && fabs(moments[c].mean - mean) <= tolerance * (1.0 + fabs(mean)) && fabs(moments[c].squares - squares) <= 4 * tolerance * (1.0 + squares), name);
+    }
+}
+
 /* The three passes straight through the tiles, whatever the size. */
 static void check_conv(zn_ctx *ctx, const int *v) {
     zni_conv_shape s = shape_of(v);
@@ -44,12 +58,15 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     size_t nw = (size_t)s.o * (size_t)(s.c / s.groups * s.k * s.k);
     zn_real *x = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
+    zni_moments *moments = (zni_moments *)zni_alloc(ctx, (size_t)s.o * sizeof *moments);
     zni_pass p = zni_pass_forward(&s);
     double sum = (double)(s.c / s.groups) * s.k * s.k;
     char name[128];
     int add;
     snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
-    CHECK_FOR(zni_pass_run(ctx, &p, x, NULL, w, bias, y, 0) == ZN_OK, name);
+    CHECK_FOR(zni_pass_run(ctx, &p, x, NULL, w, bias, y, 0, moments) == ZN_OK, name);
+    check_moments(&s, y, moments, name);
+    zni_free(ctx, moments);
     zni_conv2d_plain_forward(&s, x, w, bias, y0);
     CHECK_FOR(difference(y, y0, ny, sqrt(sum)) < tolerance, name);
     sum = (double)(s.o / s.groups) * s.k * s.k;
@@ -94,6 +111,7 @@ static void check_woven(zn_ctx *ctx, const int *v) {
     zn_real *x = numbers(ctx, "x", nx), *mapped = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
     zni_map maps[64];
+    zni_moments moments[64];
     double taps = (double)(s.k * s.k), positions = (double)s.n * s.oh * s.ow;
     char name[128];
     int c, add, what;
@@ -110,7 +128,8 @@ static void check_woven(zn_ctx *ctx, const int *v) {
         if (m->relu && mapped[i] < 0) mapped[i] = 0;
     }
     for (add = 0; add < 2; ++add) { /* with maps and without */
-        CHECK_FOR(zni_woven_forward(ctx, &s, add ? x : mapped, add ? maps : NULL, w, add ? bias : NULL, y) == ZN_OK, name);
+        CHECK_FOR(zni_woven_forward(ctx, &s, add ? x : mapped, add ? maps : NULL, w, add ? bias : NULL, y, moments) == ZN_OK, name);
+        check_moments(&s, y, moments, name);
         zni_conv2d_plain_forward(&s, mapped, w, add ? bias : NULL, y0);
         CHECK_FOR(difference(y, y0, ny, sqrt(taps)) < tolerance, name);
         for (what = 1; what < 4; ++what) {

@@ -243,6 +243,45 @@ static void test_gradients(zn_ctx *ctx) {
     zn_tape_clear(ctx);
 }
 
+/* Sums whose two sides share a gradient: residual links, a link that others read too, sums of sums, one tensor on both sides,
+   a side that needs no gradient. (Those of networks: test_model, test_forgotten.) */
+typedef struct sums {
+    zn_tensor *x, *fixed, *w[3], *gamma, *beta;
+    int kind;
+} sums;
+static zn_tensor *normed(zn_ctx *ctx, const sums *s, zn_tensor *x, int i) {
+    return zn_batch_norm(ctx, zn_conv2d(ctx, x, s->w[i], NULL, 1, 1, 1), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3);
+}
+static zn_tensor *sums_loss(zn_ctx *ctx, void *user) {
+    const sums *s = (const sums *)user;
+    zn_tensor *a = normed(ctx, s, s->x, 0), *b = normed(ctx, s, s->x, 1), *first = zn_relu(ctx, zn_add(ctx, a, b)), *y = zn_relu(ctx, zn_add(ctx, normed(ctx, s, first, 2), first));
+    if (s->kind == 1) y = zn_add(ctx, y, first);
+    if (s->kind == 2) y = zn_relu(ctx, zn_add(ctx, zn_add(ctx, normed(ctx, s, y, 0), y), normed(ctx, s, y, 1)));
+    if (s->kind == 3) y = zn_relu(ctx, zn_add(ctx, y, y));
+    if (s->kind == 4) y = zn_relu(ctx, zn_add(ctx, normed(ctx, s, y, 0), s->fixed));
+    return zn_sum(ctx, zn_mul(ctx, y, s->fixed));
+}
+static void test_sums(zn_ctx *ctx) {
+    zn_rng rng = zn_rng_seed(7);
+    zn_gradient_opts o = zn_gradient_opts_default();
+    zn_gradient_report report;
+    sums s;
+    int i;
+    s.x = filled(ctx, zn_shape4(2, 3, 4, 5), "x");
+    s.fixed = filled(ctx, zn_shape4(2, 3, 4, 5), "fixed");
+    for (i = 0; i < 3; ++i) s.w[i] = zn_param(ctx, zn_shape4(3, 3, 3, 3), &rng);
+    s.gamma = zn_param(ctx, zn_shape1(3), &rng);
+    s.beta = zn_param(ctx, zn_shape1(3), &rng);
+    o.per_tensor = 100;
+    for (s.kind = 0; s.kind < 5 && sizeof(zn_real) == 8; ++s.kind) { /* a float's differences step across kinks */
+        char name[32];
+        snprintf(name, sizeof name, "sums %d", s.kind);
+        CHECK_FOR(zn_check_gradients(ctx, sums_loss, &s, &o, &report) == ZN_OK && report.checked > 200, name);
+        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
+        zn_error_clear(ctx);
+    }
+}
+
 /* The tape's memory must not grow with the steps. */
 static void test_memory(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 9, 9), "x");
@@ -262,7 +301,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_sums, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
