@@ -6971,8 +6971,8 @@ struct zn_scorer {
     double *agree;        /* NASWOT: batch x batch counts of equal ReLU states, NULL for the others */
     /* the fast pass: */
     zn_tensor *x;         /* the current feature map, to be read through the maps in `normed` when `pending` */
-    int pending, counted; /* counted: moments holds those of x */
-    zni_arena maps[2], moments, normed, features;
+    int pending;
+    zni_arena maps[2], normed, features;
 };
 
 static void *zni_arena_room(zn_scorer *s, zni_arena *arena, size_t bytes) {
@@ -6990,7 +6990,6 @@ static void zni_scorer_close(zn_scorer *s) {
     if (s->ctx == NULL) return;
     zni_free(s->ctx, s->maps[0].memory);
     zni_free(s->ctx, s->maps[1].memory);
-    zni_free(s->ctx, s->moments.memory);
     zni_free(s->ctx, s->normed.memory);
     zni_free(s->ctx, s->features.memory);
     zn_ctx_destroy(s->ctx);
@@ -7085,23 +7084,9 @@ static void zni_scorer_tap(void *user, const zni_layer *l, zn_tensor *x, zn_tens
 static zn_tensor *zni_scorer_logits(zn_scorer *s, zn_tensor *x) { return zni_net_head(&s->walk, zni_net_walk(&s->walk, x)); }
 
 /* ---- Zen: two passes without a tape ----
-   A convolution runs over a few images at a time, small enough for the cache: it normalises and rectifies its input while
-   it reads it, and the moments of its output are taken just after. So every map goes to memory once and comes back once,
-   and a norm or ReLU of its own pass is never seen. Whatever is not convolution, norm or ReLU (hand-written links, pools,
-   SE) goes through the network's ordinary walk. */
-#define ZNI_ZEN_VALUES 2097152 /* of the output at a time */
-
-/* Moments of images first .. first + images - 1 of x, about the very first value of each channel. */
-static void zni_zen_count(zn_scorer *s, const zn_tensor *x, int first, int images) {
-    int p, channels = x->shape.n[1];
-    size_t plane = (size_t)x->shape.n[2] * (size_t)x->shape.n[3];
-    double *moments = (double *)s->moments.memory;
-    ZNI_OMP(parallel for if ((size_t)images * (size_t)channels * plane > ZNI_PARALLEL_MIN))
-    for (p = first * channels; p < (first + images) * channels; ++p) {
-        moments[2 * p] = moments[2 * p + 1] = 0.0;
-        zni_power_sums(x->data + (size_t)p * plane, plane, x->data[(size_t)(p % channels) * plane], moments + 2 * p);
-    }
-}
+   A convolution normalises and rectifies its input while it reads it, and takes the moments of its output block by block. So
+   every map goes to memory once and comes back once, and a norm or ReLU of its own pass is never seen. Whatever is not
+   convolution, norm or ReLU (hand-written links, pools, SE) goes through the network's ordinary walk. */
 /* A map of the given shape in the arena that x does not occupy, on the tape of the scorer's context. */
 static zn_tensor *zni_zen_map(zn_scorer *s, zn_shape shape) {
     zni_arena *arena = &s->maps[s->x->data == s->maps[0].memory];
@@ -7125,65 +7110,42 @@ static zn_result zni_zen_settle(zn_scorer *s) {
     ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < x->shape.n[0] * x->shape.n[1]; ++p) zni_map_run(&maps[p % x->shape.n[1]], x->data + (size_t)p * plane, plane, y->data + (size_t)p * plane);
     s->x = y;
-    s->pending = s->counted = 0;
+    s->pending = 0;
     return ZN_OK;
-}
-static double *zni_zen_moments(zn_scorer *s, int batch, int channels) {
-    return (double *)zni_arena_room(s, &s->moments, zni_size_mul((size_t)batch * 2 * sizeof(double), (size_t)channels));
 }
 static zn_result zni_zen_conv(zn_scorer *s, const zni_layer *l) {
-    zn_tensor *w = s->net->tensors[l->tensor], *x, *y;
+    zn_tensor *w = s->net->tensors[l->tensor], *y;
     zni_conv_shape shape = zni_conv_shape_of(s->x, w, l->stride, (l->kernel - 1) / 2, l->groups);
-    size_t in = s->x->count / (size_t)shape.n, out = (size_t)shape.o * (size_t)shape.oh * (size_t)shape.ow;
-    int n, batch = shape.n;
     zn_result result;
-    shape.n = out >= ZNI_ZEN_VALUES ? 1 : (int)(ZNI_ZEN_VALUES / out);
-    if (shape.n > batch) shape.n = batch;
-    if (zni_conv_work(&shape) / shape.n < ZNI_CONV_FAST && zni_zen_settle(s) != ZN_OK) return s->ctx->code; /* the plain loops read what they get */
-    x = s->x;
-    y = zni_zen_map(s, zn_shape4(batch, shape.o, shape.oh, shape.ow));
-    if (zni_zen_moments(s, batch, shape.o) == NULL || y == NULL) return s->ctx->code;
-    for (n = 0; n < batch; n += shape.n) {
-        const zn_real *from = x->data + (size_t)n * in;
-        if (n + shape.n > batch) shape.n = batch - n;
-        result = zni_conv2d_forward(s->ctx, &shape, from, s->pending ? (const zni_map *)s->normed.memory : NULL, w->data, NULL, y->data + (size_t)n * out, NULL);
-        if (result != ZN_OK) return zni_fail(s->ctx, result, "score: a convolution of %d x %d is too large", shape.h, shape.w);
-        zni_zen_count(s, y, n, shape.n);
-    }
+    if (zni_conv_work(&shape) < ZNI_CONV_FAST && zni_zen_settle(s) != ZN_OK) return s->ctx->code; /* the plain loops read what they get */
+    y = zni_zen_map(s, zn_shape4(shape.n, shape.o, shape.oh, shape.ow));
+    if (y != NULL) y->moments = (zni_moments *)zni_buffer_take(s->ctx, zni_size_mul((size_t)shape.o, sizeof *y->moments));
+    if (s->ctx->code != ZN_OK) return s->ctx->code;
+    result = zni_conv2d_forward(s->ctx, &shape, s->x->data, s->pending ? (const zni_map *)s->normed.memory : NULL, w->data, NULL, y->data, y->moments);
+    if (result != ZN_OK) return zni_fail(s->ctx, result, "score: a convolution of %d x %d is too large", shape.h, shape.w);
     s->x = y;
     s->pending = 0;
-    s->counted = 1;
     return ZN_OK;
 }
-/* Turns moments into pending maps, and moves the running variance as zn_batch_norm does. */
+/* Statistics become pending maps; the running variance moves. */
 static zn_result zni_zen_norm(zn_scorer *s, const zni_layer *l) {
-    int c, n, batch = s->x->shape.n[0], channels = l->in;
-    size_t plane = (size_t)s->x->shape.n[2] * (size_t)s->x->shape.n[3];
-    double m = (double)batch * (double)plane, momentum = s->net->opts.bn_momentum, *moments;
+    int c;
     zn_real *running = s->net->tensors[l->tensor + 3]->data;
     zni_map *maps;
-    zni_scorer_saw_norm(s, l->tensor + 3, (size_t)batch * plane);
+    zni_scorer_saw_norm(s, l->tensor + 3, s->x->count / (size_t)l->in);
     if (zni_zen_settle(s) != ZN_OK) return s->ctx->code;
-    moments = zni_zen_moments(s, batch, channels);
-    maps = (zni_map *)zni_arena_room(s, &s->normed, zni_size_mul((size_t)channels, sizeof(zni_map)));
-    if (moments == NULL || maps == NULL) return s->ctx->code;
-    if (!s->counted) zni_zen_count(s, s->x, 0, batch);
-    for (c = 0; c < channels; ++c) {
-        double sum = 0.0, squares = 0.0, var;
-        for (n = 0; n < batch; ++n) {
-            sum += moments[2 * (n * channels + c)];
-            squares += moments[2 * (n * channels + c) + 1];
-        }
-        sum /= m;
-        var = fmax(0.0, squares / m - sum * sum);
-        maps[c].mean = (zn_real)((double)s->x->data[(size_t)c * plane] + sum);
+    maps = (zni_map *)zni_arena_room(s, &s->normed, zni_size_mul((size_t)l->in, sizeof(zni_map)));
+    if (maps == NULL) return s->ctx->code;
+    ZNI_OMP(parallel for if (s->x->count > ZNI_PARALLEL_MIN))
+    for (c = 0; c < l->in; ++c) {
+        double mean, var;
+        zni_batch_statistics(s->x, c, NULL, running, s->net->opts.bn_momentum, &mean, &var);
+        maps[c].mean = (zn_real)mean;
         maps[c].scale = (zn_real)(1.0 / sqrt(var + s->net->opts.bn_eps));
         maps[c].shift = 0;
         maps[c].relu = 0;
-        if (m > 1.0) running[c] = (zn_real)((1.0 - momentum) * (double)running[c] + momentum * var * m / (m - 1.0));
     }
     s->pending = 1;
-    s->counted = 0;
     return ZN_OK;
 }
 static zn_result zni_zen_relu(zn_scorer *s) {
@@ -7198,7 +7160,6 @@ static zn_result zni_zen_relu(zn_scorer *s) {
         maps[c].relu = 1;
     }
     s->pending = 1;
-    s->counted = 0;
     return ZN_OK;
 }
 static zn_result zni_zen_layers(zn_scorer *s, int first) {
@@ -7212,14 +7173,13 @@ static zn_result zni_zen_layers(zn_scorer *s, int first) {
         case ZNI_L_RELU: zni_zen_relu(s); break;
         default:
             if (zni_zen_settle(s) == ZN_OK) s->x = zni_walk_layer(&s->walk, l, s->x);
-            s->counted = 0;
         }
     }
     return s->ctx->code;
 }
 static zn_result zni_zen_pass(zn_scorer *s, zn_tensor *images) {
     s->x = images;
-    s->pending = s->counted = 0;
+    s->pending = 0;
     return zni_zen_layers(s, s->net->plan.first) == ZN_OK ? zni_zen_settle(s) : s->ctx->code;
 }
 /* Sum over the norms of log sqrt(mean variance); unbiased variances become biased ones for the paper's form. */
