@@ -13531,7 +13531,7 @@ static void zni_merge_front(zni_compiler *c, int index) {
     zni_step *st = &c->s.steps[index], *before = st - 1;
     const zni_feature *between = &c->s.values[st->in];
     zni_buffer *source;
-    if (index == 0 || st->kind != ZNI_S_DEPTHWISE || between->size < 24) return;
+    if (index == 0 || st->kind != ZNI_S_DEPTHWISE || between->size < 12) return;
     if (!zni_pointwise(before) || before->add >= 0 || before->out != st->in || between->uses > 1 || between->statistics >= 0) return;
     st->front = index - 1;
     before->merged = 1;
