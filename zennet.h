@@ -3160,8 +3160,10 @@ static size_t zni_pass_before(const zni_pass *p, ptrdiff_t q) {
     if (a >= w->gh) return (size_t)(n + 1) * p->dst_row;
     return (size_t)n * p->dst_row + (size_t)a * (size_t)w->gw + (size_t)(b < w->gw ? b : w->gw);
 }
+#define ZNI_COUNTED_BLOCK 200 /* positions of a block from which moments are taken block by block, while it is in the cache; else
+                                 calls cost more than memory (2 % of a Zen-score of ZenNet-M) */
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. moments: unless
-   NULL those of each row, for forward passes; taken while the rows of a block are in the cache. */
+   NULL those of each row, for forward passes. */
 static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src, const zni_map *maps, const zn_real *weights, const zn_real *bias, zn_real *dst, int add,
                               zni_moments *moments) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
@@ -3175,7 +3177,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
     per_thread = blocks.planes * (size_t)blocks.band + (size_t)(ZNI_PANELS_AT_ONCE * rows * columns) + 64;
     panels = zni_reals_take(ctx, zni_size_mul(panel, (size_t)p->groups));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
-    if (moments != NULL) parts = (zni_moments *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)blocks.count, (size_t)all), sizeof *parts));
+    if (moments != NULL && blocks.len >= ZNI_COUNTED_BLOCK) parts = (zni_moments *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)blocks.count, (size_t)all), sizeof *parts));
     if (ctx->code == ZN_OK) {
         ZNI_OMP(parallel for if (p->groups > 64))
         for (task = 0; task < p->groups; ++task) zni_pass_pack(p, task, rows, weights, bias, panels + (size_t)task * panel);
@@ -3192,7 +3194,10 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
                 for (row = 0; row < p->rows; ++row) parts[(size_t)block * (size_t)all + (size_t)(group * p->rows + row)] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
             }
         }
-        for (task = 0; parts != NULL && task < all; ++task) moments[task] = zni_moments_join(parts + task, blocks.count, (size_t)all);
+        ZNI_OMP(parallel for if (parts == NULL && moments != NULL && zni_window_positions(&p->win) * all > ZNI_CONV_PARALLEL))
+        for (task = 0; task < (moments != NULL ? all : 0); ++task)
+            moments[task] = parts != NULL ? zni_moments_join(parts + task, blocks.count, (size_t)all)
+                                          : zni_moments_of(dst + (size_t)task * p->dst_row, p->dst_row, p->dst_sample, 0, (size_t)p->win.n * p->dst_row);
     }
     zni_buffer_give(ctx, parts);
     zni_buffer_give(ctx, scratch);
