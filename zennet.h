@@ -3197,7 +3197,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
                 for (row = 0; row < p->rows; ++row) parts[(size_t)block * (size_t)all + (size_t)(group * p->rows + row)] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
             }
         }
-        ZNI_OMP(parallel for if (parts == NULL && moments != NULL && zni_window_positions(&p->win) * all > ZNI_CONV_PARALLEL))
+        ZNI_OMP(parallel for if (parts == NULL && moments != NULL && (double)zni_window_positions(&p->win) * all > ZNI_CONV_PARALLEL))
         for (task = 0; task < (moments != NULL ? all : 0); ++task)
             moments[task] = parts != NULL ? zni_moments_join(parts + task, blocks.count, (size_t)all)
                                           : zni_moments_of(dst + (size_t)task * p->dst_row, p->dst_row, p->dst_sample, 0, (size_t)p->win.n * p->dst_row);
@@ -4177,14 +4177,15 @@ static zn_tensor *zni_result1(zn_ctx *ctx, int op, zn_shape shape, zn_tensor *x)
 /* Memory for values that backward needs; NULL drops the chain. */
 static zn_real *zni_save(zn_tensor *y, size_t count) { return y->saved = zni_reals_take(y->ctx, count); }
 
-/* The ReLU's backward leaves it to that of the norm before it, which reads the gradient anyway, to take only what the ReLU let
-   through. Here this is done for anybody else. */
+/* x's gradient, and that of its twin, has passed the ReLU. */
 static void zni_grad_masked(zn_tensor *x) {
     if (x->twin != NULL) x->twin->mask = NULL;
     zni_buffer_give(x->ctx, x->mask);
     x->mask = NULL;
     x->masked = 0;
 }
+/* The ReLU's backward leaves it to that of the norm before it, which reads the gradient anyway, to take only what the ReLU let
+   through: the norm itself (masked), or the one on a side of a residual sum (mask). Here this is done for anybody else. */
 static void zni_grad_settle(zn_tensor *x) {
     ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
     size_t plane = x->count / (size_t)planes;
