@@ -3002,9 +3002,10 @@ typedef struct zni_blocks {
 
 #define ZNI_BAND_REALS 49152 /* of one thread's band: half of a common second-level cache */
 #define ZNI_MIN_TASKS 48     /* tasks wanted, so that many threads share them evenly; never their number of threads */
-/* Tasks go to threads in order, in equal shares: pass after pass a thread finds the same samples in its own cache. Where two
-   cores have no third cache in common, a Zen-score of ZenNet-M takes 130 ms that way and 156 with tasks for whoever is free, a
-   training step 253 and 274; where they have one, it makes no difference. */
+/* Tasks go to threads in order, in equal shares: pass after pass a thread finds the same samples in its own cache. In spells
+   when two threads that share data are slow, though two processes side by side are not (so it seems that their cores have no
+   third cache in common then), a Zen-score of ZenNet-M takes 130 ms that way and 156 with tasks for whoever is free, a training
+   step 253 and 274; at other times it makes no difference. */
 
 /* extra: planes besides the source's that share a block; shortest: positions below which a block wastes its time. */
 static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granule, int shortest, zni_blocks *out) {
@@ -4572,8 +4573,7 @@ static zn_result zni_relu_backward(zn_tensor *y) {
     else if (x->pending == ZNI_PENDING_SUM && dx == dy && y->internal) { /* that of a norm in the sum will */
         x->mask = y->data;
         y->data = NULL;
-    }
-    else if (y->base != NULL) {
+    } else if (y->base != NULL) {
         size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
         ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
         for (i = 0; i < (ptrdiff_t)(y->count / plane); ++i)
@@ -5381,7 +5381,7 @@ ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     loss->grad[0] = 1;
     for (t = ctx->tape; t != NULL; t = t->next) {
         if (t->op < 0 || t->grad == NULL) continue;
-        if (t->op != ZNI_OP_ADD && t->op != ZNI_OP_BATCH_NORM) zni_grad_settle(t);
+        if (t->op != ZNI_OP_ADD && t->op != ZNI_OP_BATCH_NORM) zni_grad_settle(t); /* a sum hands it on, a norm takes it while it reads */
         if (!zni_recall_inputs(t) || zni_ops[t->op].backward(t) != ZN_OK || ctx->code != ZN_OK) return ctx->code;
         zni_grad_leave(t);
         if (!t->internal || t->borrowed) continue;
@@ -7096,6 +7096,7 @@ static zn_tensor *zni_scorer_logits(zn_scorer *s, zn_tensor *x) { return zni_net
    A convolution normalises and rectifies its input while it reads it, and takes the moments of its output block by block. So
    every map goes to memory once and comes back once, and a norm or ReLU of its own pass is never seen. Whatever is not
    convolution, norm or ReLU (hand-written links, pools, SE) goes through the network's ordinary walk. */
+
 /* A map of the given shape in the arena that x does not occupy, on the tape of the scorer's context. */
 static zn_tensor *zni_zen_map(zn_scorer *s, zn_shape shape) {
     zni_arena *arena = &s->maps[s->x->data == s->maps[0].memory];
@@ -13540,7 +13541,7 @@ static void zni_merge_front(zni_compiler *c, int index) {
     zni_step *st = &c->s.steps[index], *before = st - 1;
     const zni_feature *between = &c->s.values[st->in];
     zni_buffer *source;
-    if (index == 0 || st->kind != ZNI_S_DEPTHWISE || between->size < 12) return;
+    if (index == 0 || st->kind != ZNI_S_DEPTHWISE || between->size < 12) return; /* shorter lines leave most of a tile unused */
     if (!zni_pointwise(before) || before->add >= 0 || before->out != st->in || between->uses > 1 || between->statistics >= 0) return;
     st->front = index - 1;
     before->merged = 1;
@@ -14119,7 +14120,7 @@ static void zni_depthwise_band(const zni_frame *r, const zni_step *st, size_t fi
         zni_weave_lines(r, st, first, count, row, rows, row > begin, scratch);
         for (b = 0; b < count; b += per) {
             t.start = biases + (first + b) * ZNI_LANES;
-            t.w = weights + (first + b) * (size_t)(taps / (int)per);
+            t.w = weights + (first + b) * ZNI_LANES * (size_t)(st->kernel * st->kernel);
             t.y_half = b + 1 < count ? plane : 0;
             for (i = 0; i < taps; i += ZNI_LINE_REALS) ZNI_PREFETCH(t.w + taps + i); /* the next block's (ZenNet-M 1 % faster) */
             for (i = 0; i < rows; i += s->woven->woven_rows) {
