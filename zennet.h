@@ -1328,6 +1328,8 @@ static int zni_thread(void) { /* 0 .. zni_max_threads() - 1 */
 #endif
 }
 
+#define ZNI_PARALLEL_MIN 16384 /* values below which a second thread costs more than it brings */
+
 /* Counters that several threads move: what was written before counting up is seen by whoever waited for the count. */
 static int zni_count_up(int *counter, int by) ZNI_UNUSED;
 static int zni_count_up(int *counter, int by) { /* returns what it was */
@@ -3038,10 +3040,14 @@ static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granul
     return 1;
 }
 
-/* Weights of one group in panels of `rows`: start values, then the steps. */
-static void zni_pass_pack(const zni_pass *p, int group, int rows, const zn_real *weights, const zn_real *bias, zn_real *to) {
-    int first, i, c, u, v;
-    for (first = 0; first < p->rows; first += rows) {
+/* Weights in panels of `rows`, group after group: start values, then the steps. */
+static void zni_pass_pack(const zni_pass *p, int rows, const zn_real *weights, const zn_real *bias, zn_real *panels) {
+    int per_group = (p->rows + rows - 1) / rows, count = p->groups * per_group, panel;
+    size_t room = (size_t)rows * ((size_t)p->channels * (size_t)(p->win.kh * p->win.kw) + 1);
+    ZNI_OMP(parallel for if (room * (size_t)count > ZNI_PARALLEL_MIN))
+    for (panel = 0; panel < count; ++panel) {
+        zn_real *to = panels + (size_t)panel * room;
+        int group = panel / per_group, first = panel % per_group * rows, i, c, u, v;
         for (i = 0; i < rows; ++i) *to++ = bias == NULL || first + i >= p->rows ? 0 : bias[group * p->rows + first + i];
         for (c = 0; c < p->channels; ++c)
             for (u = 0; u < p->win.kh; ++u)
@@ -3186,8 +3192,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zn_real *src
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (moments != NULL && blocks.len >= ZNI_COUNTED_BLOCK) parts = (zni_moments *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)blocks.count, (size_t)all), sizeof *parts));
     if (ctx->code == ZN_OK) {
-        ZNI_OMP(parallel for if (p->groups > 64))
-        for (task = 0; task < p->groups; ++task) zni_pass_pack(p, task, rows, weights, bias, panels + (size_t)task * panel);
+        zni_pass_pack(p, rows, weights, bias, panels);
         tasks = p->groups * blocks.count;
         ZNI_OMP(parallel for schedule(static) num_threads(threads))
         for (task = 0; task < tasks; ++task) {
@@ -3505,7 +3510,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (ctx->code == ZN_OK) {
         if (w != NULL) {
-            zni_pass_pack(&d.data, 0, kernels->rows, w, NULL, panels);
+            zni_pass_pack(&d.data, kernels->rows, w, NULL, panels);
             for (task = 0; task < d.rows; ++task) off[task] = task * d.blocks.band;
         }
         tasks = d.pass.groups * d.chunks * d.parts;
@@ -3904,7 +3909,6 @@ static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy,
    which is the order that the backward walk needs. Buffers of results go back to a small cache in the context, because
    the next training step asks for the same sizes: fresh pages from the system would cost more than the arithmetic. */
 #define ZNI_MAX_INPUTS 8
-#define ZNI_PARALLEL_MIN 16384 /* values below which a second thread costs more than it brings */
 
 /* While gradients are recorded, a batch norm and the ReLU after it are only noted (ZNI_PENDING_MAP): the convolution or
    attention that reads them computes them while it loads what the norm read, and their memory is never needed. A residual
@@ -5106,9 +5110,11 @@ static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
             memset(parts + 6 * p, 0, 6 * sizeof(double));
             zni_attention_plane_backward(y, (size_t)p, scratch + (size_t)zni_thread() * plane, dx != NULL ? dx + (size_t)p * plane : NULL, add, parts + 6 * p);
         }
-        for (p = 0; p < (ptrdiff_t)planes; ++p)
+        for (p = 0; p < (ptrdiff_t)planes; ++p) {
+            size_t k = (size_t)p % channels % y->in[1]->count;
             for (i = 0; i < 6; ++i)
-                if (g[i] != NULL) g[i][(size_t)p % channels % y->in[1]->count] += (zn_real)parts[6 * p + i];
+                if (g[i] != NULL) g[i][k] += (zn_real)parts[6 * p + i];
+        }
     }
     zni_buffer_give(y->ctx, scratch);
     zni_buffer_give(y->ctx, parts);
@@ -11534,9 +11540,12 @@ ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
     zn_tape_clear(optimizer->ctx);
     if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
     ++optimizer->steps;
-    for (i = 0; i < optimizer->count; ++i)
-        if (optimizer->tensors[i]->trainable) zni_step_tensor(optimizer, optimizer->tensors[i], optimizer->state[i], lr);
-    for (i = 0; i < optimizer->count; ++i) memset(optimizer->tensors[i]->grad, 0, optimizer->tensors[i]->count * sizeof(zn_real));
+    ZNI_OMP(parallel for schedule(dynamic))
+    for (i = 0; i < optimizer->count; ++i) {
+        zn_tensor *t = optimizer->tensors[i];
+        if (t->trainable) zni_step_tensor(optimizer, t, optimizer->state[i], lr);
+        memset(t->grad, 0, t->count * sizeof(zn_real));
+    }
     return ZN_OK;
 }
 
