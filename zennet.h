@@ -11545,12 +11545,14 @@ static void zni_step_tensor(const zn_optimizer *o, zn_tensor *t, zn_real *state,
     }
 }
 ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
+    size_t values = 0;
     int i;
     if (optimizer == NULL) return ZN_ERROR_ARGUMENT;
     zn_tape_clear(optimizer->ctx);
     if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
     ++optimizer->steps;
-    ZNI_OMP(parallel for schedule(dynamic))
+    for (i = 0; i < optimizer->count; ++i) values += optimizer->tensors[i]->count;
+    ZNI_OMP(parallel for schedule(dynamic) if (values > ZNI_PARALLEL_MIN))
     for (i = 0; i < optimizer->count; ++i) {
         zn_tensor *t = optimizer->tensors[i];
         if (t->trainable) zni_step_tensor(optimizer, t, optimizer->state[i], lr);
@@ -13590,8 +13592,9 @@ static void zni_merge_front(zni_compiler *c, int index) {
 static void zni_merge_next(zni_compiler *c, int index) {
     zni_step *st = &c->s.steps[index], *before = st - 1;
     const zni_feature *out = &c->s.values[st->out];
-    int lines = st->kind == ZNI_S_CONV && st->kernel == 1 && st->gate < 0 && st->in != 0 && !before->flat && before->rows % st->stride == 0; /* bands of whole lines */
-    if (index == 0 || st->merged || (!zni_pointwise(st) && !lines) || before->kind != ZNI_S_CONV || before->merged || before->out != st->in || before->parts > 1 || before->bands < 4) return;
+    if (index == 0 || st->merged || st->kind != ZNI_S_CONV || st->kernel > 1 || st->gate >= 0 || st->in == 0) return;
+    if (before->kind != ZNI_S_CONV || before->merged || before->out != st->in || before->parts > 1 || before->bands < 4) return;
+    if (!st->flat && (before->flat || before->rows % st->stride != 0)) return; /* it needs whole lines */
     before->next = index;
     st->merged = 1;
     c->buffers[out->buffer].first = index - 1; /* written while others still read what the step before reads */
