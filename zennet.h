@@ -11433,7 +11433,7 @@ struct zn_optimizer {
     zn_optimizer_opts opts;
     zn_tensor **tensors;
     zn_real **state; /* of tensor i: slots times its count, slot after slot */
-    size_t tensor_room, state_room;
+    size_t tensor_room, state_room, values; /* values: of all tensors together */
     int count;
     int64_t steps;
 };
@@ -11474,6 +11474,7 @@ static zn_result zni_optimizer_adopt(zn_optimizer *o, zn_tensor *t) {
     o->state = (zn_real **)state;
     o->state[o->count] = ZNI_NEW_ZERO(o->ctx, zn_real, zni_size_mul(t->count, zni_optimizer_slots(o->opts.kind)));
     if (o->state[o->count] == NULL) return o->ctx->code;
+    o->values += t->count;
     o->tensors[o->count++] = t;
     return ZN_OK;
 }
@@ -11545,14 +11546,12 @@ static void zni_step_tensor(const zn_optimizer *o, zn_tensor *t, zn_real *state,
     }
 }
 ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
-    size_t values = 0;
     int i;
     if (optimizer == NULL) return ZN_ERROR_ARGUMENT;
     zn_tape_clear(optimizer->ctx);
     if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
     ++optimizer->steps;
-    for (i = 0; i < optimizer->count; ++i) values += optimizer->tensors[i]->count;
-    ZNI_OMP(parallel for schedule(dynamic) if (values > ZNI_PARALLEL_MIN))
+    ZNI_OMP(parallel for schedule(dynamic) if (optimizer->values > ZNI_PARALLEL_MIN))
     for (i = 0; i < optimizer->count; ++i) {
         zn_tensor *t = optimizer->tensors[i];
         if (t->trainable) zni_step_tensor(optimizer, t, optimizer->state[i], lr);
