@@ -228,9 +228,8 @@ static void test_wide(void) {
 
 /* A gate against its definition in double, far beyond where it is 0 or 1 too; what is not a number stays none. */
 static void test_gates(void) {
-    static const zn_real extremes[] = {100, 1e4, (zn_real)1e10, (zn_real)1e20, (zn_real)1e30};
     const double nearly = sizeof(zn_real) == sizeof(float) ? 2e-7 : 1e-15;
-    double unknown;
+    double unknown, far;
     int fused, i, wrong = 0;
     for (fused = 0; fused < 2; ++fused) {
         for (i = -8000; i <= 8000; ++i) {
@@ -239,9 +238,9 @@ static void test_gates(void) {
             if (error > gate * nearly * (1.0 + fabs((double)z)) + 1e-34) ++wrong;
         }
         CHECK_FOR(wrong == 0, "gate");
-        for (i = 0; i < (int)(sizeof extremes / sizeof extremes[0]); ++i) {
-            CHECK_FOR(1 / zni_gate_divisor(extremes[i], fused) == 1, "gate, open");
-            CHECK_FOR(fabs(1.0 / (double)zni_gate_divisor(-extremes[i], fused)) <= 1e-34, "gate, closed");
+        for (far = 100.0; far < 1e37; far *= 1.3) {
+            CHECK_FOR(1 / zni_gate_divisor((zn_real)far, fused) == 1, "gate, open");
+            CHECK_FOR(fabs(1.0 / (double)zni_gate_divisor((zn_real)-far, fused)) <= 1e-34, "gate, closed");
         }
         unknown = (double)zni_gate_divisor((zn_real)NAN, fused);
         CHECK_FOR(unknown != unknown, "gate of what is not a number");
