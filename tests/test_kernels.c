@@ -51,6 +51,43 @@ static void check_moments(const zni_conv_shape *s, const zn_real *y, const zni_m
     }
 }
 
+/* A residual sum read by both passes of a convolution: the same bits as from the sum computed before, which the first keeps;
+   and a gradient that passes the sum's ReLU at once. x is any side, `w`, `dy` and the counts those of the convolution. */
+static void check_residual(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *dy, size_t nx, size_t ny, size_t nw, const char *name) {
+    zn_real *side = numbers(ctx, "side", nx), *sum = numbers(ctx, "sum", nx), *kept = numbers(ctx, "kept", nx), *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y0", ny);
+    zn_real *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx);
+    zni_map *maps = (zni_map *)zni_alloc(ctx, 2 * (size_t)s->c * sizeof *maps);
+    size_t plane = (size_t)s->h * (size_t)s->w, i;
+    zni_pass p = zni_pass_forward(s);
+    int mapped, c;
+    for (c = 0; c < 2 * s->c; ++c) {
+        maps[c].mean = (zn_real)0.1 * (zn_real)(c % 3);
+        maps[c].scale = (zn_real)1.5 - (zn_real)(c % 4);
+        maps[c].shift = (zn_real)0.2;
+        maps[c].relu = c % 5 == 0;
+    }
+    for (mapped = 0; mapped < 4; ++mapped) { /* the first side, the second, both, none through maps */
+        static const zni_map as_it_is = {0, 1, 0, 0};
+        zni_input in = zni_input_of(x, mapped & 1 ? maps : NULL), whole = zni_input_of(sum, NULL);
+        in.y = side;
+        in.y_maps = mapped & 2 ? maps + s->c : NULL;
+        in.keep = kept;
+        for (i = 0; i < nx; i += plane) {
+            size_t channel = i / plane % (size_t)s->c;
+            zni_map_add(mapped & 1 ? &maps[channel] : &as_it_is, x + i, mapped & 2 ? &maps[(size_t)s->c + channel] : &as_it_is, side + i, plane, 1, sum + i);
+        }
+        CHECK_FOR(zni_pass_run(ctx, &p, &in, w, NULL, y, 0, NULL) == ZN_OK && zni_pass_run(ctx, &p, &whole, w, NULL, y0, 0, NULL) == ZN_OK, name);
+        CHECK_FOR(memcmp(y, y0, ny * sizeof *y) == 0 && memcmp(kept, sum, nx * sizeof *sum) == 0, name);
+        if (!zni_conv_shares(s)) continue;
+        in.keep = NULL;
+        CHECK_FOR(zni_pass_weights(ctx, s, &in, dy, dw, w, dx, mapped & 1, 1) == ZN_OK && zni_pass_weights(ctx, s, &whole, dy, dw0, w, dx0, mapped & 1, 0) == ZN_OK, name);
+        zni_relu_grad(NULL, sum, nx, dx0, 0);
+        CHECK_FOR(memcmp(dw, dw0, nw * sizeof *dw) == 0 && memcmp(dx, dx0, nx * sizeof *dx) == 0, name);
+    }
+    zni_free(ctx, side), zni_free(ctx, sum), zni_free(ctx, kept), zni_free(ctx, y), zni_free(ctx, y0), zni_free(ctx, maps);
+    zni_free(ctx, dw), zni_free(ctx, dw0), zni_free(ctx, dx), zni_free(ctx, dx0);
+}
+
 /* The three passes straight through the tiles, whatever the size. */
 static void check_conv(zn_ctx *ctx, const int *v) {
     zni_conv_shape s = shape_of(v);
@@ -60,11 +97,12 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
     zni_moments *moments = (zni_moments *)zni_alloc(ctx, (size_t)s.o * sizeof *moments);
     zni_pass p = zni_pass_forward(&s);
+    zni_input in = zni_input_of(x, NULL);
     double sum = (double)(s.c / s.groups) * s.k * s.k;
     char name[128];
     int add;
     snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
-    CHECK_FOR(zni_pass_run(ctx, &p, x, NULL, w, bias, y, 0, moments) == ZN_OK, name);
+    CHECK_FOR(zni_pass_run(ctx, &p, &in, w, bias, y, 0, moments) == ZN_OK, name);
     check_moments(&s, y, moments, name);
     zni_free(ctx, moments);
     zni_conv2d_plain_forward(&s, x, w, bias, y0);
@@ -75,16 +113,17 @@ static void check_conv(zn_ctx *ctx, const int *v) {
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
     }
-    CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw, NULL, NULL, 0) == ZN_OK, name);
+    CHECK_FOR(zni_pass_weights(ctx, &s, &in, dy, dw, NULL, NULL, 0, 0) == ZN_OK, name);
     zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
     CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 2 * tolerance, name);
     for (add = 0; add < 2 && zni_conv_shares(&s); ++add) { /* both gradients from one reading of dy */
-        CHECK_FOR(zni_pass_weights(ctx, &s, x, NULL, dy, dw, w, dx, add) == ZN_OK, name);
+        CHECK_FOR(zni_pass_weights(ctx, &s, &in, dy, dw, w, dx, add, 0) == ZN_OK, name);
         zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 4 * tolerance, name);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 4 * tolerance, name);
     }
+    if (zni_conv_lines(&s)) check_residual(ctx, &s, x, w, dy, nx, ny, nw, name);
     zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
     zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
 }

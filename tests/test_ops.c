@@ -282,6 +282,61 @@ static void test_sums(zn_ctx *ctx) {
     }
 }
 
+/* The same, read by convolutions of 1 x 1 large enough to compute the sum while they read it, and to end its gradient: one
+   reader, two, one of them without a gradient of its own weights, a norm beside it, another sum upon it, stride 2. */
+typedef struct links {
+    zn_tensor *x, *fixed, *frozen, *w[5], *gamma, *beta;
+    int kind;
+} links;
+static zn_tensor *linked(zn_ctx *ctx, const links *s, zn_tensor *x, int i) {
+    return zn_batch_norm(ctx, zn_conv2d(ctx, x, s->w[i], NULL, 1, 0, 1), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3);
+}
+static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
+    const links *s = (const links *)user;
+    zn_tensor *a = linked(ctx, s, s->x, 0), *b = linked(ctx, s, s->x, 1), *first = zn_relu(ctx, zn_add(ctx, a, b)), *y;
+    if (s->kind == 0) y = linked(ctx, s, first, 2);
+    else if (s->kind == 1) y = zn_add(ctx, linked(ctx, s, first, 2), linked(ctx, s, first, 3));
+    else if (s->kind == 2) y = zn_add(ctx, zn_conv2d(ctx, first, s->frozen, NULL, 1, 0, 1), linked(ctx, s, first, 3));
+    else if (s->kind == 3) y = zn_add(ctx, zn_conv2d(ctx, first, s->w[2], NULL, 1, 0, 1), zn_conv2d(ctx, first, s->frozen, NULL, 1, 0, 1));
+    else if (s->kind == 4) y = zn_add(ctx, linked(ctx, s, first, 2), zn_batch_norm(ctx, first, s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
+    else if (s->kind == 5) y = zn_relu(ctx, zn_add(ctx, linked(ctx, s, zn_relu(ctx, zn_add(ctx, linked(ctx, s, first, 2), first)), 3), first));
+    else y = zn_conv2d(ctx, linked(ctx, s, zn_conv2d(ctx, first, s->w[2], NULL, 2, 0, 1), 4), s->w[3], NULL, 1, 0, 1);
+    return zn_sum(ctx, zn_mul(ctx, y, s->kind < 6 ? s->fixed : y));
+}
+static void test_links(zn_ctx *ctx) {
+    zn_rng rng = zn_rng_seed(8);
+    zn_gradient_opts o = zn_gradient_opts_default();
+    zn_gradient_report report;
+    links s;
+    int i;
+    s.x = zn_param(ctx, zn_shape4(2, 8, 24, 23), &rng);
+    s.fixed = filled(ctx, zn_shape4(2, 8, 24, 23), "fixed");
+    s.frozen = filled(ctx, zn_shape4(8, 8, 1, 1), "frozen");
+    for (i = 0; i < 5; ++i) s.w[i] = zn_param(ctx, zn_shape4(8, 8, 1, 1), &rng);
+    s.gamma = zn_param(ctx, zn_shape1(8), &rng);
+    s.beta = zn_param(ctx, zn_shape1(8), &rng);
+    for (s.kind = 0; s.kind < 7; ++s.kind) { /* a tape may be walked twice */
+        zn_tensor *loss = links_loss(ctx, &s);
+        double once, twice;
+        zn_grad_clear(ctx);
+        CHECK(zn_backward(ctx, loss) == ZN_OK);
+        once = (double)zn_tensor_grad(s.w[0])[5];
+        CHECK(zn_backward(ctx, loss) == ZN_OK);
+        twice = (double)zn_tensor_grad(s.w[0])[5];
+        CHECK(fabs(once) > 0 && fabs(twice - 2 * once) <= 1e-3 * fabs(once) && (sizeof(zn_real) == 4 || fabs(twice - 2 * once) <= 1e-9 * fabs(once)));
+        zn_tape_clear(ctx);
+    }
+    o.per_tensor = 64;
+    o.step = 1e-6; /* many values stand near the kink of a ReLU */
+    for (s.kind = 0; s.kind < 7 && sizeof(zn_real) == 8; ++s.kind) {
+        char name[32];
+        snprintf(name, sizeof name, "links %d", s.kind);
+        CHECK_FOR(zn_check_gradients(ctx, links_loss, &s, &o, &report) == ZN_OK && report.checked > 200, name);
+        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
+        zn_error_clear(ctx);
+    }
+}
+
 /* The tape's memory must not grow with the steps. */
 static void test_memory(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 9, 9), "x");
@@ -301,7 +356,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_sums, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_sums, test_links, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
