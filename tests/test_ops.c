@@ -243,6 +243,42 @@ static void test_gradients(zn_ctx *ctx) {
     zn_tape_clear(ctx);
 }
 
+/* A batch norm's gradient against its formula: few values, and so many that channels are taken one after the other. */
+static void test_norm(zn_ctx *ctx) {
+    static const int sizes[] = {7, 600};
+    int k, c, n;
+    for (k = 0; k < 2; ++k) {
+        zn_tensor *x = zn_param_zeros(ctx, zn_shape4(2, 3, sizes[k], sizes[k])), *g = filled(ctx, zn_shape4(2, 3, sizes[k], sizes[k]), "g");
+        zn_tensor *gamma = zn_param_zeros(ctx, zn_shape1(3)), *beta = zn_param_zeros(ctx, zn_shape1(3));
+        size_t plane = (size_t)sizes[k] * (size_t)sizes[k], i;
+        zn_fill(zn_tensor_data(x), "x", 3, zn_tensor_count(x), -1.0, 3.0);
+        zn_fill(zn_tensor_data(gamma), "gamma", 3, 3, 0.5, 1.5);
+        CHECK(zn_backward(ctx, zn_sum(ctx, zn_mul(ctx, zn_batch_norm(ctx, x, gamma, beta, NULL, NULL, 1, 0.1, 1e-3), g))) == ZN_OK);
+        for (c = 0; c < 3; ++c) {
+            double count = 2.0 * (double)plane, mean = 0.0, squares = 0.0, sum = 0.0, dot = 0.0, inv, worst = 0.0;
+            for (n = 0; n < 2; ++n)
+                for (i = 0; i < plane; ++i) mean += (double)zn_tensor_data(x)[(size_t)(3 * n + c) * plane + i] / count;
+            for (n = 0; n < 2; ++n)
+                for (i = 0; i < plane; ++i) {
+                    double d = (double)zn_tensor_data(x)[(size_t)(3 * n + c) * plane + i] - mean, dy = (double)zn_tensor_data(g)[(size_t)(3 * n + c) * plane + i];
+                    squares += d * d;
+                    sum += dy;
+                    dot += dy * d;
+                }
+            inv = 1.0 / sqrt(squares / count + 1e-3);
+            for (n = 0; n < 2; ++n)
+                for (i = 0; i < plane; ++i) {
+                    size_t at = (size_t)(3 * n + c) * plane + i;
+                    double d = (double)zn_tensor_data(x)[at] - mean, dx = (double)zn_tensor_data(gamma)[c] * inv * ((double)zn_tensor_data(g)[at] - sum / count - d * inv * inv * dot / count);
+                    worst = fmax(worst, fabs((double)zn_tensor_grad(x)[at] - dx));
+                }
+            CHECK(worst <= 4 * TOLERANCE && fabs((double)zn_tensor_grad(gamma)[c] - dot * inv) <= TOLERANCE * sqrt(count) && fabs((double)zn_tensor_grad(beta)[c] - sum) <= TOLERANCE * sqrt(count));
+        }
+        zn_tape_clear(ctx);
+        zn_tensor_destroy(x);
+    }
+}
+
 /* Sums whose two sides share a gradient: residual links, a link that others read too, sums of sums, one tensor on both sides,
    a side that needs no gradient. (Those of networks: test_model, test_forgotten.) */
 typedef struct sums {
@@ -356,7 +392,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_sums, test_links, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_norm, test_sums, test_links, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
