@@ -2535,6 +2535,8 @@ typedef struct zni_map {
     int relu;
 } zni_map;
 
+static const zni_map zni_as_it_is = {0, 1, 0, 0};
+
 #define ZNI_MAPPED(m, x) (((x) - (m)->mean) * (m)->scale + (m)->shift)
 
 ZNI_INLINE void zni_map_run_body(const zni_map *m, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
@@ -2831,9 +2833,8 @@ ZNI_INLINE void zni_band_plane_body(const zni_window *w, int i, int j, const zn_
                                          zn_real *ZNI_RESTRICT to) {
     int b = (int)(q % w->wp), a = (int)(q / w->wp % w->hp), x, first = 0, last;
     ptrdiff_t n = q / w->wp / w->hp;
-    zni_map mapped = {0, 1, 0, 0};
+    zni_map mapped = map != NULL ? *map : zni_as_it_is;
     zn_real floor_x;
-    if (map != NULL) mapped = *map;
     floor_x = mapped.relu ? 0 : -(zn_real)INFINITY;
     /* columns first .. last - 1 lie inside the map */
     if (w->left > j) first = (w->left - j + w->sx - 1) / w->sx;
@@ -3218,7 +3219,6 @@ static void zni_pass_tiles(const zni_kernels *kernels, const zni_pass *p, int st
                                   (now) = (p)->src_channel - (size_t)q % (p)->src_channel, (now) = (now) < (size_t)((end) - q) ? (now) : (size_t)((end) - q), 1); q += (ptrdiff_t)(now))
 /* A band of the ReLU of a residual sum. */
 static void zni_band_sum(const zni_pass *p, const zni_blocks *blocks, const zni_input *in, ptrdiff_t begin, ptrdiff_t end, zn_real *to) {
-    static const zni_map as_it_is = {0, 1, 0, 0};
     size_t now, at, i;
     ptrdiff_t q;
     int c;
@@ -3231,7 +3231,7 @@ static void zni_band_sum(const zni_pass *p, const zni_blocks *blocks, const zni_
                     ZNI_PREFETCH(in->y + at + ZNI_BAND_AHEAD * p->src_channel + i);
                     if (in->keep != NULL) ZNI_PREFETCH(in->keep + at + ZNI_BAND_AHEAD * p->src_channel + i);
                 }
-            zni_map_add(in->maps != NULL ? in->maps + c : &as_it_is, in->x + at, in->y_maps != NULL ? in->y_maps + c : &as_it_is, in->y + at, now, 1, to + (q - begin));
+            zni_map_add(in->maps != NULL ? in->maps + c : &zni_as_it_is, in->x + at, in->y_maps != NULL ? in->y_maps + c : &zni_as_it_is, in->y + at, now, 1, to + (q - begin));
             if (in->keep != NULL) memcpy(in->keep + at, to + (q - begin), now * sizeof *to);
         }
         memset(to + (end - begin), 0, (size_t)(blocks->fill - (end - begin)) * sizeof *to);
@@ -4215,10 +4215,7 @@ ZN_API size_t zn_tensor_count(const zn_tensor *t) { return t != NULL ? t->count 
 /* What a plane (sample n, channel c) of t is computed from, and how. */
 static const zn_real *zni_source(const zn_tensor *t, size_t n, size_t c, zni_map *out_map) {
     const zn_tensor *from = t->pending == ZNI_PENDING_MAP ? t->base : t;
-    out_map->mean = out_map->shift = 0;
-    out_map->scale = 1;
-    out_map->relu = 0;
-    if (from != t) *out_map = t->maps[c];
+    *out_map = from != t ? t->maps[c] : zni_as_it_is;
     return from->data + (n * (size_t)t->shape.n[1] + c) * ((size_t)t->shape.n[2] * (size_t)t->shape.n[3]);
 }
 /* Computes a pending tensor into `to`, or the ReLU of it. */
@@ -5234,19 +5231,22 @@ static const zn_real *zni_attention_input(const zn_tensor *x, size_t p, zn_real 
     zni_map_run(&map, from, plane, scratch);
     return scratch;
 }
-static void zni_attention_plane(zn_tensor *y, size_t p, zn_real *scratch) {
+static void zni_attention_plane(zn_tensor *y, size_t p, int again, zn_real *scratch) {
     zn_tensor *const *in = y->in;
     size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half;
     const zn_real *from = zni_attention_input(in[0], p, scratch);
     zn_real *to = y->data + (p - c + zni_shuffled(c, channels, 2)) * plane;
-    double sums[2] = {0.0, 0.0}, mu, var, inv, slope, offset;
-    zni_power_sums(from, plane, from[0], sums);
-    mu = sums[0] / (double)plane;
-    var = sums[1] / (double)plane - mu * mu;
-    mu += (double)from[0];
-    inv = 1.0 / sqrt((var > 0.0 ? var : 0.0) + y->reals[0]);
-    y->saved[2 * p] = (zn_real)mu;
-    y->saved[2 * p + 1] = (zn_real)inv;
+    double mu, inv, slope, offset;
+    if (!again) {
+        double sums[2] = {0.0, 0.0}, off, var;
+        zni_power_sums(from, plane, from[0], sums);
+        off = sums[0] / (double)plane;
+        var = sums[1] / (double)plane - off * off;
+        y->saved[2 * p] = (zn_real)(off + (double)from[0]);
+        y->saved[2 * p + 1] = (zn_real)(1.0 / sqrt((var > 0.0 ? var : 0.0) + y->reals[0]));
+    }
+    mu = (double)y->saved[2 * p]; /* as backward reads them */
+    inv = (double)y->saved[2 * p + 1];
     if (c / half % 2 == 0) {
         zni_affine(from, plane, (zn_real)zni_sigmoid((double)in[1]->data[k] * mu + (double)in[2]->data[k]), 0, to, 0);
         return;
@@ -5257,15 +5257,15 @@ static void zni_attention_plane(zn_tensor *y, size_t p, zn_real *scratch) {
     if (slope == 0.0) zni_affine(from, plane, (zn_real)zni_sigmoid(offset), 0, to, 0);
     else zni_gate_run(from, plane, (zn_real)slope, (zn_real)offset, to);
 }
-/* y->data and what is saved; 0 when memory is out. */
-static int zni_attention_fill(zn_tensor *y) {
+/* y->data, and unless that was done before what is saved; 0 when memory is out. */
+static int zni_attention_fill(zn_tensor *y, int again) {
     size_t planes = (size_t)y->shape.n[0] * (size_t)y->shape.n[1], plane = y->count / planes;
     int pending = y->in[0]->pending == ZNI_PENDING_MAP;
     zn_real *scratch = pending ? zni_reals_take(y->ctx, zni_size_mul(plane, (size_t)zni_max_threads())) : NULL; /* each thread's own */
     ptrdiff_t p;
     if (pending && scratch == NULL) return 0;
     ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < (ptrdiff_t)planes; ++p) zni_attention_plane(y, (size_t)p, scratch != NULL ? scratch + (size_t)zni_thread() * plane : NULL);
+    for (p = 0; p < (ptrdiff_t)planes; ++p) zni_attention_plane(y, (size_t)p, again, scratch != NULL ? scratch + (size_t)zni_thread() * plane : NULL);
     zni_buffer_give(y->ctx, scratch);
     return 1;
 }
@@ -5296,7 +5296,7 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     if (y == NULL || zni_save(y, 2 * (size_t)x->shape.n[0] * (size_t)x->shape.n[1]) == NULL) return NULL;
     y->ints[0] = groups;
     y->reals[0] = eps;
-    return zni_attention_fill(y) ? y : NULL;
+    return zni_attention_fill(y, 0) ? y : NULL;
 }
 /* One plane's dx, and its share of the parameters' gradients in d[6] (order of the inputs 1 to 6). */
 static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *scratch, zn_real *dx, int add, double d[6]) {
@@ -5306,7 +5306,9 @@ static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *
     double mu = (double)y->saved[2 * p], inv = (double)y->saved[2 * p + 1], m = (double)plane, sums[2] = {0.0, 0.0};
     if (c / half % 2 == 0) {
         double cw = (double)in[1]->data[k], gate = zni_sigmoid(cw * mu + (double)in[2]->data[k]);
-        double du = zni_dot(dy, x, plane) * gate * (1.0 - gate); /* of the gate's argument */
+        double du; /* of the gate's argument */
+        zni_map_sums(&zni_as_it_is, dy, x, plane, sums);
+        du = sums[1] * gate * (1.0 - gate);
         d[0] = du * mu;
         d[1] = du;
         if (dx != NULL) zni_affine(dy, plane, (zn_real)gate, (zn_real)(du * cw / m), dx, add);
@@ -5584,7 +5586,7 @@ static int zni_recall(zn_tensor *t) {
     t->data = zni_reals_take(t->ctx, t->count);
     if (t->data == NULL || !zni_recall(t->in[0]) || !zni_recall(t->in[0]->base)) return 0;
     t->forgotten = 0;
-    return zni_attention_fill(t);
+    return zni_attention_fill(t, 1);
 }
 /* What the backward of t reads: nothing of a sum; of a residual sum's ReLU that a convolution is the last to read, the sides. */
 static int zni_recall_inputs(zn_tensor *t) {
@@ -13222,16 +13224,22 @@ ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_R
                 for (l = 0; l < lanes; ++l) acc[m - j][l] = zni_multiply_add(fused, value[l], w[j * lanes + l], acc[m - j][l]);
     }
 }
+/* A vector of `count` values again and again. (Read modulo, gcc makes gathers of them with -march=native: R took 16 % longer.) */
+ZNI_INLINE void zni_repeat(const zn_real *from, const int lanes, const int count, zn_real *ZNI_RESTRICT to) {
+    int i, l;
+    ZNI_UNROLL for (i = 0; i < lanes; i += count) for (l = 0; l < count; ++l) to[i + l] = from[l];
+}
 ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int lanes, const int halved, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
+    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], start[16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
     const zn_real least = t->least;
-    const int blocks = halved ? 1 : lanes / ZNI_LANES, pixels = halved ? 2 * vectors : vectors;
+    const int pixels = halved ? 2 * vectors : vectors;
     size_t first;
+    zni_repeat(t->bias, lanes, halved ? ZNI_LANES : lanes, start);
     for (first = 0; first < (size_t)t->width; first += (size_t)pixels) {
         const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + first * ZNI_LANES;
         const int *ZNI_RESTRICT off = t->off;
         int left = t->steps, v, l, h;
-        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = t->bias[l % (blocks * ZNI_LANES)];
+        ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = start[l];
         do {
             int taps = *off & 3;
             const zn_real *ZNI_RESTRICT x = from + (*off++ >> 2);
@@ -13258,13 +13266,13 @@ ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int l
 ZNI_INLINE void zni_copy_gated(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *ZNI_RESTRICT from, size_t step, int vectors, zn_real *ZNI_RESTRICT to, size_t to_step, const int lanes, const int fused) {
     zn_real slope[ZNI_MAX_LANES], offset[ZNI_MAX_LANES];
     int i, l;
-    for (l = 0; l < lanes; ++l) slope[l] = p[l % ZNI_LANES];
+    zni_repeat(p, lanes, ZNI_LANES, slope);
     if (mode == ZNI_GATE_SCALE) {
         for (i = 0; i < vectors; ++i, from += step, to += to_step)
             ZNI_LANEWISE for (l = 0; l < lanes; ++l) to[l] = slope[l] * from[l];
         return;
     }
-    for (l = 0; l < lanes; ++l) offset[l] = q[l % ZNI_LANES];
+    zni_repeat(q, lanes, ZNI_LANES, offset);
     for (i = 0; i < vectors; ++i, from += step, to += to_step) {
         for (l = 0; l < lanes; ++l) to[l] = from[l] / zni_gate_divisor(zni_multiply_add(fused, slope[l], from[l], offset[l]), fused);
     }
@@ -13285,7 +13293,7 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
     zn_real sum[4][ZNI_MAX_LANES], square[4][ZNI_MAX_LANES], first[ZNI_MAX_LANES];
     const int pixels = 4 * lanes / ZNI_LANES;
     int i, u, l;
-    for (l = 0; l < lanes; ++l) first[l] = x[l % ZNI_LANES];
+    zni_repeat(x, lanes, ZNI_LANES, first);
     ZNI_UNROLL
     for (u = 0; u < 4; ++u)
         for (l = 0; l < lanes; ++l) sum[u][l] = square[u][l] = 0;
