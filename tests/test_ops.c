@@ -200,6 +200,20 @@ static zn_tensor *mlp_loss(zn_ctx *ctx, void *user) {
     zn_tensor *h = zn_swish(ctx, zn_linear(ctx, m->x, m->w1, m->b1));
     return zn_cross_entropy(ctx, zn_linear(ctx, h, m->w2, m->b2), m->target);
 }
+/* A loss that nobody has computed yet: a norm of one value, a residual sum of it, its ReLU. */
+static void test_lone(zn_ctx *ctx) {
+    zn_tensor *x = filled(ctx, zn_shape4(1, 1, 1, 1), "x"), *w = zn_param_zeros(ctx, zn_shape4(1, 1, 1, 1)), *one = zn_param_zeros(ctx, zn_shape1(1)), *y;
+    int kind;
+    zn_tensor_data(one)[0] = 1;
+    for (kind = 0; kind < 3; ++kind) {
+        zn_grad_clear(ctx);
+        y = zn_batch_norm(ctx, zn_conv2d(ctx, x, w, NULL, 1, 0, 1), one, one, NULL, NULL, 1, 0.1, 1e-3);
+        if (kind > 0) y = zn_add(ctx, y, zn_conv2d(ctx, x, w, NULL, 1, 0, 1));
+        if (kind > 1) y = zn_relu(ctx, y);
+        CHECK(zn_backward(ctx, y) == ZN_OK && fabs((double)zn_tensor_grad(w)[0] - (kind > 0 ? at(x, 0) : 0)) <= TOLERANCE);
+        zn_tape_clear(ctx);
+    }
+}
 static void test_gradients(zn_ctx *ctx) {
     zn_rng rng = zn_rng_seed(5);
     zn_gradient_report report;
@@ -241,6 +255,7 @@ static void test_gradients(zn_ctx *ctx) {
     CHECK(zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_ERROR_NUMBER);
     zn_error_clear(ctx);
     zn_tape_clear(ctx);
+    test_lone(ctx);
 }
 
 /* A batch norm's gradient against its formula: few values, and so many that channels are taken one after the other. */
