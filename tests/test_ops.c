@@ -297,11 +297,11 @@ static void test_norm(zn_ctx *ctx) {
 /* Sums whose two sides share a gradient: residual links, a link that others read too, sums of sums, one tensor on both sides,
    a side that needs no gradient. (Those of networks: test_model, test_forgotten.) */
 typedef struct sums {
-    zn_tensor *x, *fixed, *w[3], *gamma, *beta;
+    zn_tensor *x, *fixed, *frozen, *w[5], *gamma, *beta;
     int kind;
 } sums;
 static zn_tensor *normed(zn_ctx *ctx, const sums *s, zn_tensor *x, int i) {
-    return zn_batch_norm(ctx, zn_conv2d(ctx, x, s->w[i], NULL, 1, 1, 1), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3);
+    return zn_batch_norm(ctx, zn_conv2d(ctx, x, s->w[i], NULL, 1, zn_tensor_shape(s->w[i]).n[2] / 2, 1), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3);
 }
 static zn_tensor *sums_loss(zn_ctx *ctx, void *user) {
     const sums *s = (const sums *)user;
@@ -312,10 +312,20 @@ static zn_tensor *sums_loss(zn_ctx *ctx, void *user) {
     if (s->kind == 4) y = zn_relu(ctx, zn_add(ctx, normed(ctx, s, y, 0), s->fixed));
     return zn_sum(ctx, zn_mul(ctx, y, s->fixed));
 }
+/* Each kind's gradients by differences; not in float, where they step across kinks. */
+static void check_sums(zn_ctx *ctx, sums *s, const char *what, int kinds, zn_tensor *(*loss)(zn_ctx *ctx, void *user), const zn_gradient_opts *o) {
+    for (s->kind = 0; s->kind < kinds && sizeof(zn_real) == 8; ++s->kind) {
+        zn_gradient_report report;
+        char name[32];
+        snprintf(name, sizeof name, "%s %d", what, s->kind);
+        CHECK_FOR(zn_check_gradients(ctx, loss, s, o, &report) == ZN_OK && report.checked > 200, name);
+        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
+        zn_error_clear(ctx);
+    }
+}
 static void test_sums(zn_ctx *ctx) {
     zn_rng rng = zn_rng_seed(7);
     zn_gradient_opts o = zn_gradient_opts_default();
-    zn_gradient_report report;
     sums s;
     int i;
     s.x = filled(ctx, zn_shape4(2, 3, 4, 5), "x");
@@ -324,41 +334,27 @@ static void test_sums(zn_ctx *ctx) {
     s.gamma = zn_param(ctx, zn_shape1(3), &rng);
     s.beta = zn_param(ctx, zn_shape1(3), &rng);
     o.per_tensor = 100;
-    for (s.kind = 0; s.kind < 5 && sizeof(zn_real) == 8; ++s.kind) { /* a float's differences step across kinks */
-        char name[32];
-        snprintf(name, sizeof name, "sums %d", s.kind);
-        CHECK_FOR(zn_check_gradients(ctx, sums_loss, &s, &o, &report) == ZN_OK && report.checked > 200, name);
-        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
-        zn_error_clear(ctx);
-    }
+    check_sums(ctx, &s, "sums", 5, sums_loss, &o);
 }
 
 /* The same, read by convolutions of 1 x 1 large enough to compute the sum while they read it, and to end its gradient: one
    reader, two, one of them without a gradient of its own weights, a norm beside it, another sum upon it, stride 2. */
-typedef struct links {
-    zn_tensor *x, *fixed, *frozen, *w[5], *gamma, *beta;
-    int kind;
-} links;
-static zn_tensor *linked(zn_ctx *ctx, const links *s, zn_tensor *x, int i) {
-    return zn_batch_norm(ctx, zn_conv2d(ctx, x, s->w[i], NULL, 1, 0, 1), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3);
-}
 static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
-    const links *s = (const links *)user;
-    zn_tensor *a = linked(ctx, s, s->x, 0), *b = linked(ctx, s, s->x, 1), *first = zn_relu(ctx, zn_add(ctx, a, b)), *y;
-    if (s->kind == 0) y = linked(ctx, s, first, 2);
-    else if (s->kind == 1) y = zn_add(ctx, linked(ctx, s, first, 2), linked(ctx, s, first, 3));
-    else if (s->kind == 2) y = zn_add(ctx, zn_conv2d(ctx, first, s->frozen, NULL, 1, 0, 1), linked(ctx, s, first, 3));
+    const sums *s = (const sums *)user;
+    zn_tensor *a = normed(ctx, s, s->x, 0), *b = normed(ctx, s, s->x, 1), *first = zn_relu(ctx, zn_add(ctx, a, b)), *y;
+    if (s->kind == 0) y = normed(ctx, s, first, 2);
+    else if (s->kind == 1) y = zn_add(ctx, normed(ctx, s, first, 2), normed(ctx, s, first, 3));
+    else if (s->kind == 2) y = zn_add(ctx, zn_conv2d(ctx, first, s->frozen, NULL, 1, 0, 1), normed(ctx, s, first, 3));
     else if (s->kind == 3) y = zn_add(ctx, zn_conv2d(ctx, first, s->w[2], NULL, 1, 0, 1), zn_conv2d(ctx, first, s->frozen, NULL, 1, 0, 1));
-    else if (s->kind == 4) y = zn_add(ctx, linked(ctx, s, first, 2), zn_batch_norm(ctx, first, s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
-    else if (s->kind == 5) y = zn_relu(ctx, zn_add(ctx, linked(ctx, s, zn_relu(ctx, zn_add(ctx, linked(ctx, s, first, 2), first)), 3), first));
-    else y = zn_conv2d(ctx, linked(ctx, s, zn_conv2d(ctx, first, s->w[2], NULL, 2, 0, 1), 4), s->w[3], NULL, 1, 0, 1);
+    else if (s->kind == 4) y = zn_add(ctx, normed(ctx, s, first, 2), zn_batch_norm(ctx, first, s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
+    else if (s->kind == 5) y = zn_relu(ctx, zn_add(ctx, normed(ctx, s, zn_relu(ctx, zn_add(ctx, normed(ctx, s, first, 2), first)), 3), first));
+    else y = zn_conv2d(ctx, normed(ctx, s, zn_conv2d(ctx, first, s->w[2], NULL, 2, 0, 1), 4), s->w[3], NULL, 1, 0, 1);
     return zn_sum(ctx, zn_mul(ctx, y, s->kind < 6 ? s->fixed : y));
 }
 static void test_links(zn_ctx *ctx) {
     zn_rng rng = zn_rng_seed(8);
     zn_gradient_opts o = zn_gradient_opts_default();
-    zn_gradient_report report;
-    links s;
+    sums s;
     int i;
     s.x = zn_param(ctx, zn_shape4(2, 8, 24, 23), &rng);
     s.fixed = filled(ctx, zn_shape4(2, 8, 24, 23), "fixed");
@@ -379,13 +375,7 @@ static void test_links(zn_ctx *ctx) {
     }
     o.per_tensor = 64;
     o.step = 1e-6; /* many values stand near the kink of a ReLU */
-    for (s.kind = 0; s.kind < 7 && sizeof(zn_real) == 8; ++s.kind) {
-        char name[32];
-        snprintf(name, sizeof name, "links %d", s.kind);
-        CHECK_FOR(zn_check_gradients(ctx, links_loss, &s, &o, &report) == ZN_OK && report.checked > 200, name);
-        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
-        zn_error_clear(ctx);
-    }
+    check_sums(ctx, &s, "links", 7, links_loss, &o);
 }
 
 /* The tape's memory must not grow with the steps. */
