@@ -3298,6 +3298,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
                 for (row = 0; row < p->rows; ++row) parts[(size_t)block * (size_t)all + (size_t)(group * p->rows + row)] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
             }
         }
+        ZNI_OMP(parallel for if ((double)blocks.count * all > ZNI_PARALLEL_MIN))
         for (task = 0; task < (parts != NULL ? all : 0); ++task) moments[task] = zni_moments_join(parts + task, blocks.count, (size_t)all);
         if (moments != NULL && parts == NULL) { /* plane after plane, which a thread finds in its own cache */
             ZNI_OMP(parallel for schedule(static) if ((double)zni_window_positions(&p->win) * all > ZNI_CONV_PARALLEL))
@@ -3305,6 +3306,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
                 sums[2 * plane] = sums[2 * plane + 1] = 0.0;
                 zni_power_sums(dst + (size_t)plane * p->dst_row, p->dst_row, dst[(size_t)(plane % all) * p->dst_row], sums + 2 * plane);
             }
+            ZNI_OMP(parallel for private(plane) if ((double)p->win.n * all > ZNI_PARALLEL_MIN))
             for (task = 0; task < all; ++task) {
                 double sum[2] = {0.0, 0.0};
                 for (plane = task; plane < (ptrdiff_t)p->win.n * all; plane += all) {
@@ -4576,10 +4578,12 @@ static zn_result zni_linear_backward(zn_tensor *y) {
     size_t batch = (size_t)y->shape.n[0], outputs = (size_t)y->shape.n[1], features = (size_t)w->shape.n[1], n, o, f;
     zn_real *dx = zni_grad_zeroed(x), *dw = zni_grad_zeroed(w), *db = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL;
     const zn_real *dy = y->grad;
-    for (n = 0; dx != NULL && n < batch; ++n)
+    ZNI_OMP(parallel for private(o, f) if (batch * outputs * features > ZNI_PARALLEL_MIN))
+    for (n = 0; n < (dx != NULL ? batch : 0); ++n)
         for (o = 0; o < outputs; ++o)
             for (f = 0; f < features; ++f) dx[n * features + f] += dy[n * outputs + o] * w->data[o * features + f];
-    for (o = 0; dw != NULL && o < outputs; ++o)
+    ZNI_OMP(parallel for private(n, f) if (batch * outputs * features > ZNI_PARALLEL_MIN))
+    for (o = 0; o < (dw != NULL ? outputs : 0); ++o)
         for (n = 0; n < batch; ++n)
             for (f = 0; f < features; ++f) dw[o * features + f] += dy[n * outputs + o] * x->data[n * features + f];
     for (n = 0; db != NULL && n < batch; ++n)
@@ -4669,10 +4673,12 @@ static void zni_norm_grad(const zn_tensor *y, size_t p, const zn_real *dy, const
 }
 #define ZNI_NORM_NEAR 2097152 /* values of a batch norm up to which each thread takes the samples that it has in its cache, twice;
                                  of more, channels, whose second reading comes from there (both in spells when the cores share
-                                 no cache: 192 at 14 x 14, batch 16, 0.15 ms for 0.22; of 96 at 112 x 112 it would be 7.9 for 6.5) */
+                                 no cache: 192 at 14 x 14, batch 16, 0.15 ms for 0.22; of 96 at 112 x 112 it would be 7.9 for 6.5),
+                                 unless some threads would have none */
 static zn_result zni_batch_norm_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *gamma = y->in[1];
-    int channels = x->shape.n[1], near = x->count <= ZNI_NORM_NEAR, add, c;
+    int channels = x->shape.n[1], threads = zni_max_threads(), turns = (channels + threads - 1) / threads; /* of each thread, if it takes channels */
+    int near = x->count <= ZNI_NORM_NEAR || 4 * turns * threads > 5 * channels, add, c;
     ptrdiff_t planes = (ptrdiff_t)x->shape.n[0] * channels, p;
     zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_take(x, y, &add);
     double *sums = (double *)zni_buffer_take(y->ctx, zni_size_mul((size_t)(near ? planes + channels : channels), 2 * sizeof *sums)), *parts;
@@ -5040,12 +5046,14 @@ static zn_result zni_avg_pool_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0];
     int size = y->ints[0], h = x->shape.n[2], w = x->shape.n[3];
     size_t planes = (size_t)x->shape.n[0] * (size_t)x->shape.n[1], p;
-    zn_real *dx = zni_grad_zeroed(x);
+    int add;
+    zn_real *dx = zni_grad(x, &add);
     if (dx == NULL) return ZN_OK;
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
         int i, j, r, c;
         zn_real *to = dx + p * (size_t)h * (size_t)w;
+        if (!add) memset(to, 0, (size_t)h * (size_t)w * sizeof *to);
         for (i = 0; i < size; ++i)
             for (j = 0; j < size; ++j) {
                 int r0 = zni_bin_begin(i, h, size), r1 = zni_bin_end(i, h, size), c0 = zni_bin_begin(j, w, size), c1 = zni_bin_end(j, w, size);
@@ -5340,7 +5348,7 @@ static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0];
     size_t channels = (size_t)x->shape.n[1], planes = (size_t)x->shape.n[0] * channels, plane = x->count / planes;
     int add, i;
-    ptrdiff_t p;
+    ptrdiff_t p, k, half = (ptrdiff_t)y->in[1]->count; /* which divides the channels */
     zn_real *dx = zni_grad(x, &add), *g[6], *scratch = zni_reals_take(y->ctx, zni_size_mul(plane, (size_t)zni_max_threads()));
     double *parts = (double *)zni_buffer_take(y->ctx, zni_size_mul(planes, 6 * sizeof(double)));
     for (i = 0; i < 6; ++i) g[i] = zni_grad_zeroed(y->in[i + 1]);
@@ -5350,11 +5358,11 @@ static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
             memset(parts + 6 * p, 0, 6 * sizeof(double));
             zni_attention_plane_backward(y, (size_t)p, scratch + (size_t)zni_thread() * plane, dx != NULL ? dx + (size_t)p * plane : NULL, add, parts + 6 * p);
         }
-        for (p = 0; p < (ptrdiff_t)planes; ++p) {
-            size_t k = (size_t)p % channels % y->in[1]->count;
-            for (i = 0; i < 6; ++i)
-                if (g[i] != NULL) g[i][k] += (zn_real)parts[6 * p + i];
-        }
+        ZNI_OMP(parallel for private(i, p) if (6 * planes > ZNI_PARALLEL_MIN))
+        for (k = 0; k < half; ++k)
+            for (p = k; p < (ptrdiff_t)planes; p += half)
+                for (i = 0; i < 6; ++i)
+                    if (g[i] != NULL) g[i][k] += (zn_real)parts[6 * p + i];
     }
     zni_buffer_give(y->ctx, scratch);
     zni_buffer_give(y->ctx, parts);
