@@ -2672,23 +2672,73 @@ ZNI_INLINE void zni_map_sums_body(const zni_map *m, const zn_real *dy, const zn_
     }
 }
 ZNI_WIDE(zni_map_sums, (const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, double out[2]), (m, dy, x, count, out))
-/* to (+)= a * g + b * (x - mean) + d, g as above. dy NULL: it is `to` itself. */
-ZNI_INLINE void zni_map_grad_of(const zni_map map, const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real a, zn_real b, zn_real d,
-                                  zn_real *ZNI_RESTRICT to, const int in_place, const int add) {
-    zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
+typedef struct zni_slope { /* what a batch norm makes of its gradient: a * g + b * (x - mean) + d, g as above */
+    zni_map map;
+    zn_real a, b, d;
+} zni_slope;
+/* Of a map's ReLU alone. */
+static zni_slope zni_relu_slope(const zni_map *m) {
+    zni_slope s = {{0, 0, 0, 1}, 1, 0, 0};
+    s.map = *m;
+    s.map.relu = 1;
+    return s;
+}
+/* to (+)= slope of dy. dy NULL: it is `to` itself. */
+ZNI_INLINE void zni_slope_run_of(const zni_slope slope, const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to, const int in_place,
+                                 const int add) {
+    zn_real floor_x = slope.map.relu ? 0 : -(zn_real)INFINITY;
     size_t i;
     for (i = 0; i < count; ++i) {
-        zn_real e = x[i] - map.mean, g = in_place ? to[i] : dy[i];
-        g = e * map.scale + map.shift > floor_x ? g : 0;
-        to[i] = (add ? to[i] : 0) + (a * g + (b * e + d));
+        zn_real e = x[i] - slope.map.mean, g = in_place ? to[i] : dy[i];
+        g = e * slope.map.scale + slope.map.shift > floor_x ? g : 0;
+        to[i] = (add ? to[i] : 0) + (slope.a * g + (slope.b * e + slope.d));
     }
 }
-ZNI_INLINE void zni_map_grad_body(const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add) {
-    if (dy == NULL) zni_map_grad_of(*m, x, x, count, a, b, d, to, 1, 0);
-    else if (add) zni_map_grad_of(*m, dy, x, count, a, b, d, to, 0, 1);
-    else zni_map_grad_of(*m, dy, x, count, a, b, d, to, 0, 0);
+ZNI_INLINE void zni_slope_run_body(const zni_slope *slope, const zn_real *dy, const zn_real *x, size_t count, zn_real *to, int add) {
+    if (dy == NULL) zni_slope_run_of(*slope, x, x, count, to, 1, 0);
+    else if (add) zni_slope_run_of(*slope, dy, x, count, to, 0, 1);
+    else zni_slope_run_of(*slope, dy, x, count, to, 0, 0);
 }
-ZNI_WIDE(zni_map_grad, (const zni_map *m, const zn_real *dy, const zn_real *x, size_t count, zn_real a, zn_real b, zn_real d, zn_real *to, int add), (m, dy, x, count, a, b, d, to, add))
+ZNI_WIDE(zni_slope_run, (const zni_slope *slope, const zn_real *dy, const zn_real *x, size_t count, zn_real *to, int add), (slope, dy, x, count, to, add))
+/* What gradients of data leave to the batch norms that get them: their sums over each channel, taken while the gradient is in the
+   cache (both norms, of a residual sum; of a norm x and maps). */
+typedef struct zni_gather {
+    int count, done; /* norms; the sums were taken */
+    const zn_real *x[2];
+    const zni_map *maps[2];
+    double *sums[2]; /* two for each channel */
+} zni_gather;
+/* Channel c's values from .. to - 1 of dx, counted as if its planes followed each other, add to `part` (zni_gather_room). */
+static void zni_gather_add(const zni_gather *g, int channels, int c, const zn_real *dx, size_t plane, size_t from, size_t to, double *part) {
+    size_t n, first, last, at;
+    int i;
+    for (n = from / plane; from < to; from = ++n * plane) {
+        first = from - n * plane;
+        last = to - n * plane < plane ? to - n * plane : plane;
+        at = (n * (size_t)channels + (size_t)c) * plane + first;
+        for (i = 0; i < g->count; ++i) zni_map_sums(g->maps[i] + c, dx + at, g->x[i] + at, last - first, part + 2 * (i * channels + c));
+    }
+}
+static size_t zni_gather_room(const zni_gather *g, int channels) { return 2 * (size_t)g->count * (size_t)channels; }
+/* Room for `count` parts, zeros; NULL when memory is out. */
+static double *zni_gather_shares(zn_ctx *ctx, const zni_gather *g, int channels, int count) {
+    size_t size = zni_size_mul(zni_size_mul(zni_gather_room(g, channels), (size_t)count), sizeof(double));
+    double *shares = (double *)zni_buffer_take(ctx, size);
+    if (shares != NULL) memset(shares, 0, size);
+    return shares;
+}
+/* The sums from their parts, in order. */
+static void zni_gather_join(zni_gather *g, int channels, const double *parts, int count) {
+    ptrdiff_t room = (ptrdiff_t)zni_gather_room(g, channels), at;
+    int part;
+    ZNI_OMP(parallel for private(part) if ((double)room * count > ZNI_PARALLEL_MIN))
+    for (at = 0; at < room; ++at) {
+        double sum = 0.0;
+        for (part = 0; part < count; ++part) sum += parts[part * room + at];
+        g->sums[at / (2 * channels)][at % (2 * channels)] = sum;
+    }
+    g->done = 1;
+}
 ZNI_INLINE void zni_relu_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
     size_t i;
     for (i = 0; i < count; ++i) to[i] = x[i] < 0 ? 0 : x[i];
@@ -2873,14 +2923,16 @@ ZNI_INLINE void zni_band_plane_body(const zni_window *w, int i, int j, const zn_
 }
 ZNI_WIDE(zni_band_plane, (const zni_window *w, int i, int j, const zn_real *from, size_t sample, size_t ahead, const zni_map *map, ptrdiff_t q, int len, zn_real *to), (w, i, j, from, sample, ahead, map, q, len, to))
 /* What a convolution reads: x, through maps (one for each channel) unless that is NULL. y unless NULL: a residual sum's other
-   side, read through y_maps likewise; then the ReLU of the sum is meant, and goes to `keep` too unless that is NULL. */
+   side, read through y_maps likewise; then the ReLU of the sum is meant, and goes to `keep` too unless that is NULL. With
+   slopes, x is the gradient that a batch norm got for what it made of y, and the norm's own is meant. */
 typedef struct zni_input {
     const zn_real *x, *y;
     const zni_map *maps, *y_maps;
     zn_real *keep;
+    const zni_slope *slopes;
 } zni_input;
 static zni_input zni_input_of(const zn_real *x, const zni_map *maps) {
-    zni_input in = {NULL, NULL, NULL, NULL, NULL};
+    zni_input in = {NULL, NULL, NULL, NULL, NULL, NULL};
     in.x = x;
     in.maps = maps;
     return in;
@@ -3215,36 +3267,38 @@ static void zni_pass_tiles(const zni_kernels *kernels, const zni_pass *p, int st
 }
 /* Of maps that are lines (zni_conv_lines): how many positions from q on, at most to `end`, lie together in a sample; *out_at
    is where they begin in the plane of its first channel. */
-static size_t zni_pass_piece(const zni_pass *p, ptrdiff_t q, ptrdiff_t end, size_t *out_at) {
-    size_t sample = (size_t)q / p->src_channel, column = (size_t)q % p->src_channel, left = p->src_channel - column;
-    *out_at = sample * p->src_sample + column;
+static size_t zni_line_piece(size_t plane, size_t sample, ptrdiff_t q, ptrdiff_t end, size_t *out_at) {
+    size_t column = (size_t)q % plane, left = plane - column;
+    *out_at = (size_t)q / plane * sample + column;
     return left < (size_t)(end - q) ? left : (size_t)(end - q);
 }
-/* A band of the ReLU of a residual sum: sum and convolution of ZenNet-R's maps of 56 x 56 and more take 15 to 33 % less than
-   one after the other, those of 28 x 28 as long. */
-static void zni_band_sum(const zni_pass *p, const zni_blocks *blocks, const zni_input *in, ptrdiff_t begin, ptrdiff_t end, zn_real *to) {
+/* A band of maps that are lines, of what two tensors are read for: positions begin .. end - 1, and zeros up to `fill` positions.
+   Residual sum and convolution of ZenNet-R's maps of 56 x 56 and more take 15 to 33 % less than one after the other, those of
+   28 x 28 as long. */
+static void zni_band_two(const zni_input *in, int channels, size_t plane, size_t sample, ptrdiff_t begin, ptrdiff_t end, int fill, zn_real *to, size_t pitch) {
     size_t now, at, i;
     ptrdiff_t q;
     int c;
-    for (c = 0; c < p->channels; ++c, to += blocks->band) {
+    for (c = 0; c < channels; ++c, to += pitch) {
         for (q = begin; q < end; q += (ptrdiff_t)now) {
-            now = zni_pass_piece(p, q, end, &at);
-            at += (size_t)c * p->src_channel;
-            if (c + ZNI_BAND_AHEAD < p->channels)
+            now = zni_line_piece(plane, sample, q, end, &at);
+            at += (size_t)c * plane;
+            if (c + ZNI_BAND_AHEAD < channels)
                 for (i = 0; i < now; i += ZNI_LINE_REALS) {
-                    ZNI_PREFETCH(in->x + at + ZNI_BAND_AHEAD * p->src_channel + i);
-                    ZNI_PREFETCH(in->y + at + ZNI_BAND_AHEAD * p->src_channel + i);
-                    if (in->keep != NULL) ZNI_PREFETCH(in->keep + at + ZNI_BAND_AHEAD * p->src_channel + i);
+                    ZNI_PREFETCH(in->x + at + ZNI_BAND_AHEAD * plane + i);
+                    ZNI_PREFETCH(in->y + at + ZNI_BAND_AHEAD * plane + i);
+                    if (in->keep != NULL) ZNI_PREFETCH(in->keep + at + ZNI_BAND_AHEAD * plane + i);
                 }
-            zni_map_add(in->maps != NULL ? in->maps + c : &zni_as_it_is, in->x + at, in->y_maps != NULL ? in->y_maps + c : &zni_as_it_is, in->y + at, now, 1, to + (q - begin));
+            if (in->slopes != NULL) zni_slope_run(in->slopes + c, in->x + at, in->y + at, now, to + (q - begin), 0);
+            else zni_map_add(in->maps != NULL ? in->maps + c : &zni_as_it_is, in->x + at, in->y_maps != NULL ? in->y_maps + c : &zni_as_it_is, in->y + at, now, 1, to + (q - begin));
             if (in->keep != NULL) memcpy(in->keep + at, to + (q - begin), now * sizeof *to);
         }
-        memset(to + (end - begin), 0, (size_t)(blocks->fill - (end - begin)) * sizeof *to);
+        memset(to + (end - begin), 0, (size_t)(fill - (end - begin)) * sizeof *to);
     }
 }
 /* The band of a block of a group: positions begin .. end - 1 and what is read with them. */
 static void zni_pass_band(const zni_pass *p, const zni_blocks *blocks, int group, const zni_input *in, ptrdiff_t begin, ptrdiff_t end, zn_real *to) {
-    if (in->y != NULL) zni_band_sum(p, blocks, in, begin, end, to);
+    if (in->y != NULL) zni_band_two(in, p->channels, p->src_channel, p->src_sample, begin, end, blocks->fill, to, (size_t)blocks->band);
     else
         zni_band(&p->win, p->channels, in->x + (size_t)group * p->src_group, p->src_sample, p->src_channel, in->maps != NULL ? in->maps + group * p->channels : NULL, begin, blocks->fill,
                  to, (size_t)blocks->band);
@@ -3266,16 +3320,16 @@ static size_t zni_pass_before(const zni_pass *p, ptrdiff_t q) {
 #define ZNI_COUNTED_BLOCK 200 /* positions of a block from which moments are taken block by block, while it is in the cache; else
                                  calls cost more than memory (2 % of a Zen-score of ZenNet-M) */
 /* ZN_OK, ZN_ERROR_MEMORY, or ZN_ERROR_UNSUPPORTED without a message for sizes that only the plain loops take. moments: unless
-   NULL those of each row, for forward passes. */
+   NULL those of each row, for forward passes; gather: unless NULL for gradients of stride 1. */
 static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *in, const zn_real *weights, const zn_real *bias, zn_real *dst, int add,
-                              zni_moments *moments) {
+                              zni_moments *moments, zni_gather *gather) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     int rows = kernels->rows, columns = ZNI_TILE_VECTORS * kernels->lanes, threads = zni_max_threads(), tasks, task, all = p->groups * p->rows;
     zni_blocks blocks;
     size_t panel, per_thread;
     zn_real *panels, *scratch;
     zni_moments *parts = NULL;
-    double *sums = NULL;
+    double *sums = NULL, *shares = NULL;
     ptrdiff_t plane;
     if (!zni_blocks_plan(ctx, p, 0, columns, 2 * columns, &blocks)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
     panel = zni_size_mul((size_t)((p->rows + rows - 1) / rows * rows), (size_t)(blocks.steps + 1));
@@ -3284,6 +3338,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (moments != NULL && blocks.len >= ZNI_COUNTED_BLOCK) parts = (zni_moments *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)blocks.count, (size_t)all), sizeof *parts));
     else if (moments != NULL) sums = (double *)zni_buffer_take(ctx, zni_size_mul(zni_size_mul((size_t)p->win.n, (size_t)all), 2 * sizeof *sums));
+    if (gather != NULL && gather->count > 0) shares = zni_gather_shares(ctx, gather, all, blocks.count);
     if (ctx->code == ZN_OK) {
         zni_pass_pack(p, rows, weights, bias, panels);
         tasks = p->groups * blocks.count;
@@ -3292,12 +3347,17 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
             int group = task / blocks.count, block = task % blocks.count, row;
             zn_real *to = dst + (size_t)group * p->dst_group;
             zni_pass_block(kernels, p, &blocks, group, block, panels + (size_t)group * panel, in, to, add, scratch + (size_t)zni_thread() * per_thread);
-            if (parts != NULL) {
+            if (parts != NULL || shares != NULL) {
                 ptrdiff_t q = (ptrdiff_t)block * blocks.len;
                 size_t from = zni_pass_before(p, q), end = q + blocks.len < blocks.positions ? zni_pass_before(p, q + blocks.len) : (size_t)p->win.n * p->dst_row;
-                for (row = 0; row < p->rows; ++row) parts[(size_t)block * (size_t)all + (size_t)(group * p->rows + row)] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
+                for (row = 0; row < p->rows; ++row) {
+                    int of = group * p->rows + row;
+                    if (parts != NULL) parts[(size_t)block * (size_t)all + (size_t)of] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
+                    else zni_gather_add(gather, all, of, dst, p->dst_row, from, end, shares + (size_t)block * zni_gather_room(gather, all));
+                }
             }
         }
+        if (shares != NULL) zni_gather_join(gather, all, shares, blocks.count);
         ZNI_OMP(parallel for if ((double)blocks.count * all > ZNI_PARALLEL_MIN))
         for (task = 0; task < (parts != NULL ? all : 0); ++task) moments[task] = zni_moments_join(parts + task, blocks.count, (size_t)all);
         if (moments != NULL && parts == NULL) { /* plane after plane, which a thread finds in its own cache */
@@ -3317,6 +3377,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
             }
         }
     }
+    zni_buffer_give(ctx, shares);
     zni_buffer_give(ctx, sums);
     zni_buffer_give(ctx, parts);
     zni_buffer_give(ctx, scratch);
@@ -3338,7 +3399,7 @@ static void zni_conv_clear(const zni_conv_shape *s, int pi, int pj, int step, zn
         }
 }
 /* The gradient of the data, phase after phase of a stride. */
-static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add, zni_gather *gather) {
     int pi, pj, tap, before;
     zn_result result = ZN_OK;
     zni_input in = zni_input_of(dy, NULL);
@@ -3348,7 +3409,7 @@ static zn_result zni_passes_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_
         if (empty && !add) zni_conv_clear(s, pi, 0, 1, dx);
         for (pj = 0; pj < s->stride && !empty && result == ZN_OK; ++pj)
             if (zni_pass_data(s, pi, pj, &p)) {
-                result = zni_pass_run(ctx, &p, &in, w, NULL, dx, add, NULL);
+                result = zni_pass_run(ctx, &p, &in, w, NULL, dx, add, NULL, s->stride == 1 ? gather : NULL);
                 pj += p.phases == 2 || p.blank; /* the odd columns came along */
             } else if (!add) zni_conv_clear(s, pi, pj, s->stride, dx);
     }
@@ -3437,6 +3498,8 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     const zn_real *w;
     zn_real *dx;
     int add, relu; /* relu: dx is complete then and passes the ReLU that x came out of */
+    const zni_gather *gather;
+    double *shares; /* of every part, unless NULL */
     size_t dy_channel, dy_group; /* steps of dy */
     size_t one;                  /* sums of a group in one part; those by columns stay in their tiles */
     size_t tiles;                /* reals of the tiles of a chunk */
@@ -3547,31 +3610,33 @@ static void zni_dots_relu(const zni_dots *d, ptrdiff_t begin, ptrdiff_t end, con
     int c;
     for (c = 0; c < p->channels; ++c, band += d->blocks.band)
         for (q = begin; q < end; q += (ptrdiff_t)now) {
-            now = zni_pass_piece(p, q, end, &at);
+            now = zni_line_piece(p->src_channel, p->src_sample, q, end, &at);
             zni_relu_grad(NULL, band + (q - begin), now, d->dx + at + (size_t)c * p->src_channel, 0);
         }
 }
 /* Products of a chunk of rows over the blocks of one part. panels, off: of the data's gradient. */
-static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zni_input *in, const zn_real *dy, zn_real *sums,
+static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zni_input *in, const zni_input *dy, zn_real *sums,
                           const zn_real *panels, const int *off, zn_real *scratch) {
     const zni_pass *p = &d->pass;
     const zni_blocks *blocks = &d->blocks;
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
     int rows = p->rows - first < d->rows ? p->rows - first : d->rows, block = (int)((int64_t)blocks->count * part / d->parts);
-    int last = (int)((int64_t)blocks->count * (part + 1) / d->parts);
+    int last = (int)((int64_t)blocks->count * (part + 1) / d->parts), c;
     zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band, *columns = dy_band + (size_t)d->rows * (size_t)blocks->band, *tiles = columns + ZNI_WEAVE * (ZNI_TILE_VECTORS + 1) * ZNI_MAX_LANES, *rest = d->outer ? tiles : tiles + d->tiles;
-    dy += (size_t)group * d->dy_group + (size_t)first * d->dy_channel;
     sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (d->outer ? (size_t)chunk * d->tiles : (size_t)first * (size_t)blocks->steps);
     if (d->outer) tiles = sums;
     memset(tiles, 0, d->tiles * sizeof(zn_real));
     for (; block < last; ++block) {
         ptrdiff_t q = (ptrdiff_t)block * blocks->len, end = q + blocks->len < blocks->positions ? q + blocks->len : blocks->positions;
         zni_pass_band(p, blocks, group, in, q, end, scratch);
-        zni_band(&d->dy, rows, dy, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
+        if (dy->slopes != NULL) zni_band_two(dy, rows, d->dy_channel, p->dst_sample, q, end, blocks->len, dy_band, (size_t)blocks->band);
+        else zni_band(&d->dy, rows, dy->x + (size_t)group * d->dy_group + (size_t)first * d->dy_channel, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
         if (d->outer) zni_outer_block(kernels, d, rows, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
         if (d->w != NULL) zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, end, d->dx, d->add, rest);
         if (d->relu) zni_dots_relu(d, q, end, scratch);
+        for (c = 0; c < (d->shares != NULL ? p->channels : 0); ++c)
+            zni_gather_add(d->gather, p->channels, c, d->dx, p->src_channel, (size_t)q, (size_t)end, d->shares + (size_t)part * zni_gather_room(d->gather, p->channels));
     }
     if (!d->outer) zni_dots_finish(kernels, d, rows, tiles, sums);
 }
@@ -3609,9 +3674,10 @@ static void zni_dots_fold(const zni_dots *d, const zni_kernels *kernels, int gro
         else zni_dots_add(d, group, row + first, other, left, 1, sums, dw);
     }
 }
-/* dw += dy * x^T, and where w is given (zni_conv_shares) dx (+)= w^T * dy, after which it passes the ReLU that x came out of
-   if relu is set. */
-static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *dy, zn_real *dw, const zn_real *w, zn_real *dx, int add, int relu) {
+/* dw += dy * x^T, and where w is given (zni_conv_shares; only then dy may have slopes) dx (+)= w^T * dy, after which it passes
+   the ReLU that x came out of if relu is set. */
+static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zni_input *dy, zn_real *dw, const zn_real *w, zn_real *dx, int add, int relu,
+                                  zni_gather *gather) {
     const zni_kernels *kernels = zni_kernels_of(ctx);
     zni_dots d;
     int threads = zni_max_threads(), task, tasks, each, *off = NULL;
@@ -3622,6 +3688,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     d.dx = dx;
     d.add = add;
     d.relu = relu;
+    d.gather = gather;
     if (!zni_dots_plan(ctx, s, kernels->lanes, &d)) return ctx->code != ZN_OK ? ctx->code : ZN_ERROR_UNSUPPORTED;
     per_thread = (d.blocks.planes + (size_t)d.rows) * (size_t)d.blocks.band + ZNI_WEAVE * (ZNI_TILE_VECTORS + 1) * ZNI_MAX_LANES + d.tiles + 64;
     if (w != NULL) {
@@ -3629,6 +3696,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
         per_thread += (size_t)(ZNI_PANELS_AT_ONCE * kernels->rows * ZNI_TILE_VECTORS * kernels->lanes);
         panels = zni_reals_take(ctx, panel);
         off = (int *)zni_buffer_take(ctx, (size_t)d.rows * sizeof(int));
+        if (gather != NULL && gather->count > 0) d.shares = zni_gather_shares(ctx, gather, d.pass.channels, d.parts);
     }
     sums = zni_reals_take(ctx, zni_size_mul(d.one, zni_size_mul((size_t)d.pass.groups, (size_t)d.parts)));
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
@@ -3644,7 +3712,9 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
         tasks = d.pass.groups * each;
         ZNI_OMP(parallel for if ((double)d.one * d.parts > ZNI_CONV_PARALLEL))
         for (task = 0; task < tasks; ++task) zni_dots_fold(&d, kernels, task / each, task % each, sums, dw);
+        if (d.shares != NULL) zni_gather_join(gather, d.pass.channels, d.shares, d.parts);
     }
+    zni_buffer_give(ctx, d.shares);
     zni_buffer_give(ctx, scratch);
     zni_buffer_give(ctx, sums);
     zni_buffer_give(ctx, off);
@@ -3673,9 +3743,11 @@ typedef struct zni_woven {
     size_t x_pitch, dy_pitch;     /* of a row, zeros included */
     size_t x_room, dy_room, room; /* reals of the bands of x and dy, and of the result's */
     zni_woven_taps forward, data[2][2]; /* data: of dx's even and odd rows and columns */
-    const zn_real *x, *w, *bias, *dy;
-    const zni_map *maps;
+    zni_input x, dy; /* of one tensor, or dy with slopes */
+    const zn_real *w, *bias;
     zni_moments *moments;             /* of every plane of y; NULL: not wanted */
+    const zni_gather *gather;
+    double *shares;                   /* of every image, unless NULL */
     zn_real *y, *dx, *sums, *weights; /* weights: of every block, in the order of the taps of `forward`, or of all of `data` */
     int add;
 } zni_woven;
@@ -3727,9 +3799,10 @@ static zni_woven zni_woven_plan(zn_ctx *ctx, const zni_conv_shape *s, int backwa
         for (b = 0; b < s->stride; ++b) zni_woven_taps_of(s, 1, a, b, p.dy_pitch, p.lanes, &p.data[a][b]);
     return p;
 }
-/* Rows first .. first + rows - 1 of some planes, h x w each, into a band of rows of `pitch`. Unless step is 0 the band
-   begins with row first - step, and its last `kept` rows are wanted again. scratch: room for two lots of woven positions. */
-static void zni_woven_fill(const zni_woven *p, const zn_real *from, int h, int w, int channels, const zni_map *maps, int first, int rows, int step, int kept, size_t pitch, zn_real *to, zn_real *scratch) {
+/* Rows first .. first + rows - 1 of some planes, h x w each, of channel c on and from `plane` on, into a band of rows of `pitch`.
+   Unless step is 0 the band begins with row first - step, and its last `kept` rows are wanted again. scratch: room for two lots
+   of woven positions. */
+static void zni_woven_fill(const zni_woven *p, const zni_input *in, int c, size_t plane, int h, int w, int channels, int first, int rows, int step, int kept, size_t pitch, zn_real *to, zn_real *scratch) {
     int begin, end = first + rows < h ? first + rows : h, r, l, lanes = p->lanes, padding = p->s->padding, row, column = 0;
     ptrdiff_t q, last = (ptrdiff_t)end * w;
     zn_real *other = scratch + ZNI_WEAVE * lanes, *woven = zni_woven_of(scratch, other, lanes);
@@ -3746,15 +3819,20 @@ static void zni_woven_fill(const zni_woven *p, const zn_real *from, int h, int w
         int now = last - q < ZNI_WEAVE ? (int)(last - q) : ZNI_WEAVE, count = (now + 15) / 16 * 16, at;
         for (l = 0; l < lanes; ++l) {
             zn_real *line = scratch + l * count;
-            const zn_real *plane = from + (size_t)l * (size_t)h * (size_t)w + q;
+            size_t from = (plane + (size_t)l) * (size_t)h * (size_t)w + (size_t)q;
             line_of[l] = line;
             if (l >= channels) memset(line, 0, (size_t)count * sizeof *line);
-            else if (maps != NULL) zni_map_run(maps + l, plane, (size_t)now, line);
-            else if (now < count) memcpy(line, plane, (size_t)now * sizeof *line);
-            else line_of[l] = plane;
+            else if (in->slopes != NULL) zni_slope_run(in->slopes + c + l, in->x + from, in->y + from, (size_t)now, line, 0);
+            else if (in->maps != NULL) zni_map_run(in->maps + c + l, in->x + from, (size_t)now, line);
+            else if (now < count) memcpy(line, in->x + from, (size_t)now * sizeof *line);
+            else line_of[l] = in->x + from;
         }
         for (l = 0; l < channels && last - q > ZNI_WEAVE; ++l)
-            for (at = 0; at < ZNI_WEAVE; at += ZNI_LINE_REALS) ZNI_PREFETCH(from + (size_t)l * (size_t)h * (size_t)w + q + ZNI_WEAVE + at);
+            for (at = 0; at < ZNI_WEAVE; at += ZNI_LINE_REALS) {
+                size_t soon = (plane + (size_t)l) * (size_t)h * (size_t)w + (size_t)(q + ZNI_WEAVE + at);
+                ZNI_PREFETCH(in->x + soon);
+                if (in->y != NULL) ZNI_PREFETCH(in->y + soon);
+            }
         zni_weave(line_of, scratch, other, lanes, count);
         for (at = 0; at < now;) {
             int piece = w - column < now - at ? w - column : now - at;
@@ -3831,7 +3909,7 @@ static zni_woven_rows zni_woven_rows_of(const zni_woven *p, const zni_woven_taps
 static void zni_woven_y(const zni_woven *p, int task, zn_real *scratch) {
     const zni_conv_shape *s = p->s;
     int n = task / p->blocks, c = task % p->blocks * p->lanes, channels = s->c - c < p->lanes ? s->c - c : p->lanes, row, r, l;
-    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow, plane = (size_t)n * (size_t)s->c + (size_t)c;
+    size_t out = (size_t)s->oh * (size_t)s->ow, plane = (size_t)n * (size_t)s->c + (size_t)c;
     zn_real *band = scratch, *result = band + p->x_room, *start = result + p->room, *lots = start + p->lanes;
     zni_woven_rows t = zni_woven_rows_of(p, &p->forward, start, s->stride);
     memset(band, 0, p->x_room * sizeof *band);
@@ -3841,7 +3919,7 @@ static void zni_woven_y(const zni_woven *p, int task, zn_real *scratch) {
     t.y_step = p->lanes;
     for (row = 0; row < s->oh; row += p->rows) {
         int rows = s->oh - row < p->rows ? s->oh - row : p->rows;
-        zni_woven_fill(p, p->x + plane * in, s->h, s->w, channels, p->maps != NULL ? p->maps + c : NULL, row * s->stride - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, band, lots);
+        zni_woven_fill(p, &p->x, c, plane, s->h, s->w, channels, row * s->stride - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, band, lots);
         for (r = 0; r < rows; r += p->kernels->woven_rows) {
             t.x = band + (size_t)(r * s->stride) * p->x_pitch;
             t.y = result + (size_t)(r * s->ow) * (size_t)p->lanes;
@@ -3856,8 +3934,8 @@ static void zni_woven_y(const zni_woven *p, int task, zn_real *scratch) {
 /* Both gradients of one block of one image, where wanted. */
 static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) {
     const zni_conv_shape *s = p->s;
-    int n = task / p->blocks, c = task % p->blocks * p->lanes, channels = s->c - c < p->lanes ? s->c - c : p->lanes, taps = s->k * s->k, row, r, a, b, i;
-    size_t in = (size_t)s->h * (size_t)s->w, out = (size_t)s->oh * (size_t)s->ow, plane = (size_t)n * (size_t)s->c + (size_t)c;
+    int n = task / p->blocks, c = task % p->blocks * p->lanes, channels = s->c - c < p->lanes ? s->c - c : p->lanes, taps = s->k * s->k, row, r, a, b, i, l;
+    size_t in = (size_t)s->h * (size_t)s->w, plane = (size_t)n * (size_t)s->c + (size_t)c;
     zn_real *x_band = scratch, *dy_band = x_band + p->x_room, *result = dy_band + p->dy_room, *start = result + p->room, *lots = start + p->lanes;
     zn_real *sums = p->sums != NULL ? p->sums + (size_t)task * (size_t)(taps * p->lanes) : NULL;
     zni_woven_lines lines;
@@ -3866,10 +3944,10 @@ static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) 
     if (sums != NULL) memset(sums, 0, (size_t)(taps * p->lanes) * sizeof *sums);
     for (row = 0; row < s->oh; row += p->rows) {
         int rows = s->oh - row < p->rows ? s->oh - row : p->rows, first = row * s->stride, end = (row + rows) * s->stride < s->h ? (row + rows) * s->stride : s->h;
-        zni_woven_fill(p, p->dy + plane * out, s->oh, s->ow, channels, NULL, row - s->padding, rows + 2 * s->padding, row > 0 ? p->rows : 0, 2 * s->padding, p->dy_pitch, dy_band, lots);
+        zni_woven_fill(p, &p->dy, c, plane, s->oh, s->ow, channels, row - s->padding, rows + 2 * s->padding, row > 0 ? p->rows : 0, 2 * s->padding, p->dy_pitch, dy_band, lots);
         if (sums != NULL) {
             int size = (s->k - 3) / 2, most = s->k == 3 ? 3 : 2;
-            zni_woven_fill(p, p->x + plane * in, s->h, s->w, channels, p->maps != NULL ? p->maps + c : NULL, first - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, x_band, lots);
+            zni_woven_fill(p, &p->x, c, plane, s->h, s->w, channels, first - s->padding, (rows - 1) * s->stride + s->k, row > 0 ? p->rows * s->stride : 0, s->k - s->stride, p->x_pitch, x_band, lots);
             lines.dy = dy_band + (size_t)s->padding * (p->dy_pitch + (size_t)p->lanes);
             lines.dy_line = p->dy_pitch;
             lines.x_row = p->x_pitch;
@@ -3899,6 +3977,8 @@ static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) 
                 }
             }
         zni_woven_spill(p, result, (size_t)(end - first) * (size_t)s->w, channels, p->dx + plane * in + (size_t)first * (size_t)s->w, in, p->add, lots);
+        for (l = 0; l < (p->shares != NULL ? channels : 0); ++l)
+            zni_gather_add(p->gather, s->c, c + l, p->dx, in, (size_t)n * in + (size_t)(first * s->w), (size_t)n * in + (size_t)(end * s->w), p->shares + (size_t)n * zni_gather_room(p->gather, s->c));
     }
 }
 static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni_woven *p, int task, zn_real *scratch)) {
@@ -3909,8 +3989,8 @@ static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni
     if (scratch != NULL && p->weights != NULL) {
         for (task = 0; task < p->blocks; ++task) {
             zn_real *to = p->weights + (size_t)task * (size_t)per;
-            if (p->dy == NULL) zni_woven_weights(p, &p->forward, task * p->lanes, to);
-            for (a = 0; p->dy != NULL && a < stride; ++a)
+            if (p->dy.x == NULL) zni_woven_weights(p, &p->forward, task * p->lanes, to);
+            for (a = 0; p->dy.x != NULL && a < stride; ++a)
                 for (b = 0; b < stride; to += p->data[a][b].count * p->lanes, ++b) zni_woven_weights(p, &p->data[a][b], task * p->lanes, to);
         }
         ZNI_OMP(parallel for schedule(static) num_threads(threads))
@@ -3920,12 +4000,11 @@ static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni
     zni_buffer_give(ctx, scratch);
     return ctx->code;
 }
-static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *w, const zn_real *bias, zn_real *y, zni_moments *moments) {
+static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *w, const zn_real *bias, zn_real *y, zni_moments *moments) {
     zni_woven p = zni_woven_plan(ctx, s, 0);
     zn_result result;
     int c;
-    p.x = x;
-    p.maps = maps;
+    p.x = *in;
     p.w = w;
     p.bias = bias;
     p.y = y;
@@ -3938,22 +4017,28 @@ static zn_result zni_woven_forward(zn_ctx *ctx, const zni_conv_shape *s, const z
     zni_buffer_give(ctx, p.moments);
     return result;
 }
-static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add) {
+static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zni_input *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add, zni_gather *gather) {
     zni_woven p = zni_woven_plan(ctx, s, 1);
     size_t one = (size_t)(s->k * s->k * p.lanes), block = one * (size_t)p.blocks;
     zn_result result;
     int c;
-    p.x = x;
-    p.maps = maps;
-    p.dy = dy;
+    p.x = *in;
+    p.dy = *dy;
     p.w = w;
     p.dx = dx;
     p.add = add;
+    p.gather = gather;
+    if (dx != NULL && gather != NULL && gather->count > 0 && (p.shares = zni_gather_shares(ctx, gather, s->c, s->n)) == NULL) return ctx->code;
     if (dw != NULL) {
         p.sums = zni_reals_take(ctx, zni_size_mul(block, (size_t)s->n));
-        if (p.sums == NULL) return ctx->code;
+        if (p.sums == NULL) {
+            zni_buffer_give(ctx, p.shares);
+            return ctx->code;
+        }
     }
     result = zni_woven_run(ctx, &p, zni_woven_gradients);
+    if (p.shares != NULL && result == ZN_OK) zni_gather_join(gather, s->c, p.shares, s->n);
+    zni_buffer_give(ctx, p.shares);
     if (result == ZN_OK && dw != NULL) {
         ZNI_OMP(parallel for if ((double)block * s->n > ZNI_CONV_PARALLEL))
         for (c = 0; c < s->c; ++c) { /* samples in their order */
@@ -3976,10 +4061,10 @@ static zn_result zni_woven_backward(zn_ctx *ctx, const zni_conv_shape *s, const 
 
 /* y = w * x + bias. moments: unless NULL those of each channel of y, with a count of 0 where none were taken. */
 static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *w, const zn_real *bias, zn_real *y, zni_moments *moments) {
-    if (zni_woven_fits(s)) return zni_woven_forward(ctx, s, in->x, in->maps, w, bias, y, moments);
+    if (zni_woven_fits(s)) return zni_woven_forward(ctx, s, in, w, bias, y, moments);
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
         zni_pass p = zni_pass_forward(s);
-        zn_result result = zni_pass_run(ctx, &p, in, w, bias, y, 0, moments);
+        zn_result result = zni_pass_run(ctx, &p, in, w, bias, y, 0, moments, NULL);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
     if (in->maps != NULL || in->y != NULL) return ZN_ERROR_UNSUPPORTED;
@@ -3988,32 +4073,33 @@ static zn_result zni_conv2d_forward(zn_ctx *ctx, const zni_conv_shape *s, const 
     return ZN_OK;
 }
 /* dx (+)= w^T * dy. */
-static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add) {
+static zn_result zni_conv2d_backward_data(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dy, const zn_real *w, zn_real *dx, int add, zni_gather *gather) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zn_result result = zni_passes_data(ctx, s, dy, w, dx, add);
+        zn_result result = zni_passes_data(ctx, s, dy, w, dx, add, gather);
         if (result != ZN_ERROR_UNSUPPORTED) return result;
     }
     zni_conv2d_plain_backward_data(s, dy, w, dx, add);
     return ZN_OK;
 }
 /* dw += dy * x^T. */
-static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *dy, zn_real *dw) {
+static zn_result zni_conv2d_backward_weights(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zni_input *dy, zn_real *dw) {
     if (zni_conv_work(s) >= ZNI_CONV_FAST) {
-        zn_result result = zni_pass_weights(ctx, s, in, dy, dw, NULL, NULL, 0, 0);
+        zn_result result = zni_pass_weights(ctx, s, in, dy, dw, NULL, NULL, 0, 0, NULL);
         if (result != ZN_ERROR_UNSUPPORTED || in->maps != NULL || in->y != NULL) return result;
     }
-    zni_conv2d_plain_backward_weights(s, in->x, dy, dw);
+    zni_conv2d_plain_backward_weights(s, in->x, dy->x, dw);
     return ZN_OK;
 }
 /* Both, each where it is wanted (not NULL), side by side where they can read dy together (a training step takes 8 % less);
-   relu, for those only: see zni_pass_weights. */
-static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add, int relu) {
+   relu and slopes of dy for those only: see zni_pass_weights. */
+static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zni_input *dy, const zn_real *w, zn_real *dw, zn_real *dx, int add, int relu,
+                                          zni_gather *gather) {
     zn_result result = ZN_ERROR_UNSUPPORTED;
-    if (zni_woven_fits(s)) return zni_woven_backward(ctx, s, in->x, in->maps, dy, w, dw, dx, add);
-    if (dw != NULL && dx != NULL && zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST) result = zni_pass_weights(ctx, s, in, dy, dw, w, dx, add, relu);
-    if (result != ZN_ERROR_UNSUPPORTED || relu) return result;
+    if (zni_woven_fits(s)) return zni_woven_backward(ctx, s, in, dy, w, dw, dx, add, gather);
+    if (dw != NULL && dx != NULL && zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST) result = zni_pass_weights(ctx, s, in, dy, dw, w, dx, add, relu, gather);
+    if (result != ZN_ERROR_UNSUPPORTED || relu || dy->slopes != NULL) return result;
     result = dw != NULL ? zni_conv2d_backward_weights(ctx, s, in, dy, dw) : ZN_OK;
-    return dx != NULL && result == ZN_OK ? zni_conv2d_backward_data(ctx, s, dy, w, dx, add) : result;
+    return dx != NULL && result == ZN_OK ? zni_conv2d_backward_data(ctx, s, dy->x, w, dx, add, gather) : result;
 }
 /* dbias += sum of dy, channel by channel. */
 static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy, zn_real *dbias) {
@@ -4068,6 +4154,8 @@ struct zn_tensor {
     int readers;     /* of a result: others that may still add to grad */
     int forgotten;   /* of attention: data was given back, and is computed again when backward comes to its readers (zni_recall) */
     zni_map *maps;   /* of a batch norm, or of the ReLU upon it: one for each channel of base */
+    double *sums;    /* of a batch norm: its backward's, two for each channel, if who completed grad has taken them (zni_gather) */
+    zni_slope *slopes; /* of a convolution: grad still has to pass the batch norm that read data; one for each channel */
     struct zn_tensor *base;
     int op;          /* row of zni_ops, -1 for none */
     zn_tensor *in[ZNI_MAX_INPUTS];
@@ -4141,8 +4229,12 @@ static void zni_grad_leave(zn_tensor *t) {
         zni_buffer_give(t->ctx, t->grad);
         zni_buffer_give(t->ctx, t->mask);
     }
+    zni_buffer_give(t->ctx, t->sums);
+    zni_buffer_give(t->ctx, t->slopes);
     t->twin = NULL;
     t->grad = t->mask = NULL;
+    t->sums = NULL;
+    t->slopes = NULL;
     t->passed = 0;
 }
 static void zni_tensor_free(zn_tensor *t) {
@@ -4353,19 +4445,33 @@ static void zni_grad_masked(zn_tensor *x) {
     x->mask = NULL;
     x->masked = 0;
 }
+/* The gradient of a convolution's result passes the norm that read it, into memory of its own where a twin has it too. */
+static void zni_grad_slope(zn_tensor *x) {
+    ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
+    size_t plane = x->count / (size_t)planes;
+    zn_real *to = x->twin != NULL ? zni_reals_take(x->ctx, x->count) : x->grad;
+    if (to == NULL) return;
+    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) zni_slope_run(x->slopes + p % x->shape.n[1], to != x->grad ? x->grad + (size_t)p * plane : NULL, x->data + (size_t)p * plane, plane, to + (size_t)p * plane, 0);
+    if (x->twin != NULL) zni_grad_leave(x);
+    zni_buffer_give(x->ctx, x->slopes);
+    x->slopes = NULL;
+    x->grad = to;
+}
 /* The ReLU's backward leaves it to that of the norm before it, which reads the gradient anyway, to take only what the ReLU let
-   through: the norm itself (masked), or the one on a side of a residual sum (mask). Here this is done for anybody else. */
+   through: the norm itself (masked), or the one on a side of a residual sum (mask). The norm's may leave its own to that of the
+   convolution before it (slopes). Here this is done for anybody else. */
 static void zni_grad_settle(zn_tensor *x) {
     ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
     size_t plane = x->count / (size_t)planes;
+    if (x->slopes != NULL) zni_grad_slope(x);
     if (!x->masked && x->mask == NULL) return;
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
         zn_real *g = x->grad + (size_t)p * plane;
         if (x->masked) {
-            zni_map map = x->maps[p % x->shape.n[1]];
-            map.relu = 1;
-            zni_map_grad(&map, NULL, x->base->data + (size_t)p * plane, plane, 1, 0, 0, g, 0);
+            zni_slope slope = zni_relu_slope(&x->maps[p % x->shape.n[1]]);
+            zni_slope_run(&slope, NULL, x->base->data + (size_t)p * plane, plane, g, 0);
         } else zni_relu_grad(NULL, x->mask + (size_t)p * plane, plane, g, 0);
     }
     zni_grad_masked(x);
@@ -4384,6 +4490,14 @@ static zn_real *zni_grad(zn_tensor *x, int *out_add) {
     zni_grad_leave(x);
     return x->grad = own;
 }
+/* x, which has no gradient yet, gets that of y, and its twin. */
+static void zni_grad_hand(zn_tensor *x, zn_tensor *y) {
+    x->grad = y->grad;
+    x->twin = y->twin;
+    if (x->twin != NULL) x->twin->twin = x;
+    y->grad = NULL;
+    y->twin = NULL;
+}
 /* Whether x can take over the gradient of y: it has none yet. */
 static int zni_grad_moves(const zn_tensor *x, const zn_tensor *y) {
     return x != NULL && x->needs_grad && x->grad == NULL && x->count == y->count && !x->borrowed && !y->borrowed && y->twin == NULL;
@@ -4392,8 +4506,7 @@ static int zni_grad_moves(const zn_tensor *x, const zn_tensor *y) {
    x takes the buffer over. */
 static zn_real *zni_grad_take(zn_tensor *x, zn_tensor *y, int *out_add) {
     if (!zni_grad_moves(x, y)) return zni_grad(x, out_add);
-    x->grad = y->grad;
-    y->grad = NULL;
+    zni_grad_hand(x, y);
     *out_add = 0;
     return x->grad;
 }
@@ -4531,22 +4644,69 @@ static int zni_conv_last(const zn_tensor *y) {
     s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
     return zni_conv_shares(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST;
 }
+/* Batch norm `norm` will get the gradient that is being completed: room for its sums. */
+static void zni_gather_for(zn_tensor *norm, const zni_map *maps, zni_gather *g, zn_tensor *norms[2]) {
+    if (norm->op != ZNI_OP_BATCH_NORM || norm->pending != ZNI_PENDING_MAP || norm->readers != 1 || norm->base->data == NULL) return;
+    norms[g->count] = norm;
+    g->x[g->count] = norm->base->data;
+    g->maps[g->count] = maps;
+    g->sums[g->count++] = (double *)zni_buffer_take(norm->ctx, zni_size_mul((size_t)norm->shape.n[1], 2 * sizeof(double)));
+}
+/* Which norms get the gradient of x once its last reader has added to it: x is one, or the ReLU of one, or, where that reader
+   lets the gradient pass the ReLU, the ReLU of a residual sum of one or two. */
+static zni_gather zni_gather_of(zn_tensor *x, int passes, zn_tensor *norms[2]) {
+    zn_tensor *from = x->op == ZNI_OP_RELU ? x->in[0] : NULL;
+    zni_gather g;
+    int i;
+    memset(&g, 0, sizeof g);
+    if (!x->needs_grad || x->readers != 1) return g;
+    if (x->op == ZNI_OP_BATCH_NORM) zni_gather_for(x, x->maps, &g, norms);
+    else if (from != NULL && x->base != NULL && from->grad == NULL) zni_gather_for(from, x->maps, &g, norms);
+    else if (from != NULL && passes && from->op == ZNI_OP_ADD && from->readers == 1 && from->grad == NULL)
+        for (i = 0; i < 2; ++i)
+            if (from->in[i]->grad == NULL && zni_shape_equal(from->in[i]->shape, x->shape)) zni_gather_for(from->in[i], from->in[i]->maps, &g, norms);
+    return g;
+}
+static void zni_gather_end(zni_gather *g, zn_tensor *const norms[2]) {
+    int i;
+    for (i = 0; i < g->count; ++i)
+        if (g->done) norms[i]->sums = g->sums[i];
+        else zni_buffer_give(norms[i]->ctx, g->sums[i]);
+}
+/* Whether the gradient of y, a convolution, may have slopes. */
+static int zni_conv_sloped(const zn_tensor *y) {
+    const zn_tensor *x = y->in[0];
+    zni_conv_shape s;
+    if (y->op != ZNI_OP_CONV2D || y->in[2] != NULL || y->shape.dims != 4 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
+    s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
+    return zni_woven_fits(&s) || (zni_conv_shares(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST);
+}
 static zn_result zni_conv2d_backward(zn_tensor *y) {
-    zn_tensor *x = y->in[0], *w = y->in[1];
+    zn_tensor *x = y->in[0], *w = y->in[1], *norms[2];
     zni_conv_shape s = zni_conv_shape_of(x, w, y->ints[0], y->ints[1], y->ints[2]);
     int add, last = zni_conv_last(y);
     zn_real *dw = zni_grad_zeroed(w), *dbias = y->in[2] != NULL ? zni_grad_zeroed(y->in[2]) : NULL, *dx;
-    zni_input in = zni_conv_input(x);
+    zni_input in = zni_conv_input(x), dy;
+    zni_gather gather;
     zn_result result;
+    if (!zni_conv_sloped(y)) zni_grad_settle(y);
+    dy = zni_input_of(y->grad, NULL);
+    dy.y = y->slopes != NULL ? y->data : NULL;
+    dy.slopes = y->slopes;
     if (dbias != NULL) zni_conv2d_backward_bias(&s, y->grad, dbias);
     dx = zni_grad(x, &add);
     if (y->ctx->code != ZN_OK) return y->ctx->code;
-    result = zni_conv2d_backward_both(y->ctx, &s, &in, y->grad, w->data, dw, dx, add, last);
+    gather = zni_gather_of(x, last, norms);
+    result = zni_conv2d_backward_both(y->ctx, &s, &in, &dy, w->data, dw, dx, add, last, &gather);
+    zni_gather_end(&gather, norms);
     if (last && result == ZN_OK) x->passed = 1;
     if (result != ZN_ERROR_UNSUPPORTED) return result;
     if (!zni_fill_in(x)) return y->ctx->code;
+    zni_grad_settle(y);
+    if (y->ctx->code != ZN_OK) return y->ctx->code;
     in = zni_input_of(x->data, NULL);
-    return zni_conv2d_backward_both(y->ctx, &s, &in, y->grad, w->data, dw, dx, add, 0);
+    dy = zni_input_of(y->grad, NULL);
+    return zni_conv2d_backward_both(y->ctx, &s, &in, &dy, w->data, dw, dx, add, 0, NULL);
 }
 
 /* ---- linear ---- */
@@ -4651,61 +4811,68 @@ ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
     }
     return y;
 }
-/* Plane p in the backward pass: what it adds to the sums of its channel, and dx = a g + b (x - mean) + d. */
+/* Plane p in the backward pass: what it adds to the sums of its channel. */
 static void zni_norm_sums(const zn_tensor *y, size_t p, zn_real *dy, double sums[2]) {
     size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
     zni_map map = y->maps[p % (size_t)y->shape.n[1]];
     map.relu = y->masked;
+    sums[0] = sums[1] = 0.0;
     if (y->mask != NULL) zni_relu_grad(NULL, y->mask + p * plane, plane, dy + p * plane, 0);
-    zni_map_sums(&map, dy + p * plane, y->in[0]->data + p * plane, plane, sums);
+    zni_map_sums(&map, dy + p * plane, y->base->data + p * plane, plane, sums);
 }
-static void zni_norm_grad(const zn_tensor *y, size_t p, const zn_real *dy, const double sums[2], zn_real *dx, int add) {
-    size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], c = p % (size_t)y->shape.n[1];
-    double m = (double)y->shape.n[0] * (double)plane, inv = (double)y->saved[c], a = (double)y->in[1]->data[c] * inv;
-    zni_map map = y->maps[c];
-    zn_real b = 0, d = 0;
-    map.relu = y->masked;
+/* dx = a g + b (x - mean) + d of channel c. */
+static zni_slope zni_norm_slope(const zn_tensor *y, int c, const double sums[2]) {
+    double m = (double)y->shape.n[0] * (double)y->shape.n[2] * (double)y->shape.n[3], inv = (double)y->saved[c], a = (double)y->in[1]->data[c] * inv;
+    zni_slope s = {{0, 0, 0, 0}, 0, 0, 0};
+    s.map = y->maps[c];
+    s.map.relu = y->masked;
+    s.a = (zn_real)a;
     if (y->ints[0]) { /* training */
-        b = (zn_real)(-a * inv * inv * sums[1] / m);
-        d = (zn_real)(-a * sums[0] / m);
+        s.b = (zn_real)(-a * inv * inv * sums[1] / m);
+        s.d = (zn_real)(-a * sums[0] / m);
     }
-    zni_map_grad(&map, dy == dx ? NULL : dy + p * plane, y->in[0]->data + p * plane, plane, (zn_real)a, b, d, dx + p * plane, add);
+    return s;
 }
-#define ZNI_NORM_NEAR 2097152 /* values of a batch norm up to which each thread takes the samples that it has in its cache, twice;
-                                 of more, channels, whose second reading comes from there (both in spells when the cores share
-                                 no cache: 192 at 14 x 14, batch 16, 0.15 ms for 0.22; of 96 at 112 x 112 it would be 7.9 for 6.5),
-                                 unless some threads would have none */
+/* By planes, so that a thread takes those of its samples, and of few channels all threads have work. */
 static zn_result zni_batch_norm_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *gamma = y->in[1];
-    int channels = x->shape.n[1], threads = zni_max_threads(), turns = (channels + threads - 1) / threads; /* of each thread, if it takes channels */
-    int near = x->count <= ZNI_NORM_NEAR || 4 * turns * threads > 5 * channels, add, c;
+    int channels = x->shape.n[1], taken = y->sums != NULL, add = 0, c;
+    /* the convolution that x came out of reads dy through the slopes, and dx is never there */
+    int leaves = zni_conv_sloped(x) && x->readers == 1 && x->grad == NULL && !x->borrowed;
     ptrdiff_t planes = (ptrdiff_t)x->shape.n[0] * channels, p;
-    zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = zni_grad_take(x, y, &add);
-    double *sums = (double *)zni_buffer_take(y->ctx, zni_size_mul((size_t)(near ? planes + channels : channels), 2 * sizeof *sums)), *parts;
-    if (sums == NULL) return y->ctx->code;
-    memset(sums, 0, 2 * (size_t)(near ? planes + channels : channels) * sizeof *sums);
-    parts = sums + 2 * (size_t)channels;
-    ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < (near ? planes : 0); ++p) zni_norm_sums(y, (size_t)p, dy, parts + 2 * p);
-    ZNI_OMP(parallel for private(p) if (x->count > ZNI_PARALLEL_MIN && !near))
-    for (c = 0; c < channels; ++c) {
-        double *sum = sums + 2 * c;
-        for (p = c; p < planes; p += channels) {
-            if (!near) zni_norm_sums(y, (size_t)p, dy, sum);
-            else {
+    size_t plane = x->count / (size_t)planes;
+    zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = leaves ? NULL : zni_grad_take(x, y, &add);
+    zni_slope *slopes = (zni_slope *)zni_buffer_take(y->ctx, zni_size_mul((size_t)channels, sizeof *slopes));
+    double *parts = NULL;
+    if (!taken) {
+        y->sums = (double *)zni_buffer_take(y->ctx, zni_size_mul((size_t)channels, 2 * sizeof *parts));
+        parts = (double *)zni_buffer_take(y->ctx, zni_size_mul((size_t)planes, 2 * sizeof *parts));
+    }
+    if (y->ctx->code == ZN_OK) {
+        ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
+        for (p = 0; p < (taken ? 0 : planes); ++p) zni_norm_sums(y, (size_t)p, dy, parts + 2 * p);
+        for (c = 0; c < channels; ++c) {
+            double *sum = y->sums + 2 * c;
+            if (!taken) sum[0] = sum[1] = 0.0;
+            for (p = c; p < (taken ? 0 : planes); p += channels) {
                 sum[0] += parts[2 * p];
                 sum[1] += parts[2 * p + 1];
             }
+            if (dgamma != NULL) dgamma[c] += (zn_real)(sum[1] * (double)y->saved[c]);
+            if (dbeta != NULL) dbeta[c] += (zn_real)sum[0];
+            slopes[c] = zni_norm_slope(y, c, sum);
         }
-        if (dgamma != NULL) dgamma[c] += (zn_real)(sum[1] * (double)y->saved[c]);
-        if (dbeta != NULL) dbeta[c] += (zn_real)sum[0];
-        for (p = c; p < (near || dx == NULL ? 0 : planes); p += channels) zni_norm_grad(y, (size_t)p, dy, sum, dx, add);
+        ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
+        for (p = 0; p < (dx != NULL ? planes : 0); ++p)
+            zni_slope_run(&slopes[p % channels], dy == dx ? NULL : dy + (size_t)p * plane, x->data + (size_t)p * plane, plane, dx + (size_t)p * plane, add);
+        zni_grad_masked(y);
     }
-    ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < (near && dx != NULL ? planes : 0); ++p) zni_norm_grad(y, (size_t)p, dy, sums + 2 * (p % channels), dx, add);
-    zni_buffer_give(y->ctx, sums);
-    zni_grad_masked(y);
-    return ZN_OK;
+    zni_buffer_give(y->ctx, parts);
+    if (leaves && y->ctx->code == ZN_OK) {
+        zni_grad_hand(x, y);
+        x->slopes = slopes;
+    } else zni_buffer_give(y->ctx, slopes);
+    return y->ctx->code;
 }
 
 /* ---- group norm ---- */
@@ -4836,8 +5003,10 @@ static zn_result zni_relu_backward(zn_tensor *y) {
     } else if (y->base != NULL) {
         size_t plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3];
         ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-        for (i = 0; i < (ptrdiff_t)(y->count / plane); ++i)
-            zni_map_grad(&y->maps[i % y->shape.n[1]], dy + (size_t)i * plane, y->base->data + (size_t)i * plane, plane, 1, 0, 0, dx + (size_t)i * plane, add);
+        for (i = 0; i < (ptrdiff_t)(y->count / plane); ++i) {
+            zni_slope slope = zni_relu_slope(&y->maps[i % y->shape.n[1]]);
+            zni_slope_run(&slope, dy + (size_t)i * plane, y->base->data + (size_t)i * plane, plane, dx + (size_t)i * plane, add);
+        }
     } else {
         ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
         for (i = 0; i < zni_shares(y->count); ++i)
@@ -5347,23 +5516,31 @@ static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *
 static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0];
     size_t channels = (size_t)x->shape.n[1], planes = (size_t)x->shape.n[0] * channels, plane = x->count / planes;
+    zn_tensor *norms[2];
+    zni_gather gather = zni_gather_of(x, 0, norms);
+    double *shares = gather.count > 0 ? zni_gather_shares(y->ctx, &gather, x->shape.n[1], x->shape.n[0]) : NULL;
     int add, i;
     ptrdiff_t p, k, half = (ptrdiff_t)y->in[1]->count; /* which divides the channels */
     zn_real *dx = zni_grad(x, &add), *g[6], *scratch = zni_reals_take(y->ctx, zni_size_mul(plane, (size_t)zni_max_threads()));
     double *parts = (double *)zni_buffer_take(y->ctx, zni_size_mul(planes, 6 * sizeof(double)));
     for (i = 0; i < 6; ++i) g[i] = zni_grad_zeroed(y->in[i + 1]);
-    if (parts != NULL && scratch != NULL) {
+    if (y->ctx->code == ZN_OK) {
         ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
         for (p = 0; p < (ptrdiff_t)planes; ++p) {
+            size_t n = (size_t)p / channels;
             memset(parts + 6 * p, 0, 6 * sizeof(double));
             zni_attention_plane_backward(y, (size_t)p, scratch + (size_t)zni_thread() * plane, dx != NULL ? dx + (size_t)p * plane : NULL, add, parts + 6 * p);
+            if (shares != NULL) zni_gather_add(&gather, (int)channels, (int)((size_t)p % channels), dx, plane, n * plane, (n + 1) * plane, shares + n * zni_gather_room(&gather, (int)channels));
         }
+        if (shares != NULL) zni_gather_join(&gather, (int)channels, shares, x->shape.n[0]);
         ZNI_OMP(parallel for private(i, p) if (6 * planes > ZNI_PARALLEL_MIN))
         for (k = 0; k < half; ++k)
             for (p = k; p < (ptrdiff_t)planes; p += half)
                 for (i = 0; i < 6; ++i)
                     if (g[i] != NULL) g[i][k] += (zn_real)parts[6 * p + i];
     }
+    zni_gather_end(&gather, norms);
+    zni_buffer_give(y->ctx, shares);
     zni_buffer_give(y->ctx, scratch);
     zni_buffer_give(y->ctx, parts);
     return y->ctx->code;
@@ -5634,7 +5811,7 @@ ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
             if (after->in[i] != NULL && !after->in[i]->created) --after->in[i]->readers;
         after = t;
         if (t->grad == NULL) continue;
-        if (t->op != ZNI_OP_ADD && t->op != ZNI_OP_BATCH_NORM) zni_grad_settle(t); /* a sum hands it on, a norm takes it while it reads */
+        if (t->op != ZNI_OP_ADD && t->op != ZNI_OP_BATCH_NORM && t->op != ZNI_OP_CONV2D) zni_grad_settle(t); /* a sum hands it on, the others take it while they read */
         if (!zni_recall_inputs(t) || zni_ops[t->op].backward(t) != ZN_OK || ctx->code != ZN_OK) return ctx->code;
         zni_grad_leave(t);
         if (!t->internal || t->borrowed) continue;

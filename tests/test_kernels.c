@@ -51,6 +51,77 @@ static void check_moments(const zni_conv_shape *s, const zn_real *y, const zni_m
     }
 }
 
+static void some_maps(zni_map *maps, int count) {
+    int c;
+    for (c = 0; c < count; ++c) {
+        maps[c].mean = (zn_real)0.1 * (zn_real)(c % 3);
+        maps[c].scale = (zn_real)1.5 - (zn_real)(c % 4);
+        maps[c].shift = (zn_real)0.2;
+        maps[c].relu = c % 5 == 0;
+    }
+}
+/* The sums of one norm, or of two, that get the gradient of x. maps: of both. */
+static void gather_begin(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zni_map *maps, int two, zni_gather *g) {
+    int i;
+    memset(g, 0, sizeof *g);
+    for (i = 0; i < (two ? 2 : 1); ++i) {
+        g->x[i] = x;
+        g->maps[i] = maps + i * s->c;
+        g->sums[i] = (double *)zni_alloc(ctx, 2 * (size_t)s->c * sizeof(double));
+        ++g->count;
+    }
+}
+/* They are those of dx, value by value; taken or not as expected. */
+static void check_gather(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *dx, int taken, zni_gather *g, const char *name) {
+    size_t plane = (size_t)s->h * (size_t)s->w, i;
+    int k, c, n, wrong = 0;
+    CHECK_FOR(g->done == taken, name);
+    for (k = 0; k < g->count; ++k) {
+        for (c = 0; c < (g->done ? s->c : 0); ++c) {
+            const zni_map *m = &g->maps[k][c];
+            double sum = 0.0, dot = 0.0, size = 1.0;
+            for (n = 0; n < s->n; ++n)
+                for (i = 0; i < plane; ++i) {
+                    size_t at = ((size_t)n * (size_t)s->c + (size_t)c) * plane + i;
+                    double v = (double)dx[at], d = (double)(g->x[k][at] - m->mean);
+                    if (m->relu && !((g->x[k][at] - m->mean) * m->scale + m->shift > 0)) continue;
+                    sum += v;
+                    dot += v * d;
+                    size += fabs(v) * (1.0 + fabs(d));
+                }
+            if (!(fabs(g->sums[k][2 * c] - sum) <= tolerance * size && fabs(g->sums[k][2 * c + 1] - dot) <= tolerance * size)) ++wrong;
+        }
+        CHECK_FOR(wrong == 0, name);
+        zni_free(ctx, g->sums[k]);
+    }
+}
+/* Both gradients from what a norm makes of dy while it is read, and from what it made of it before: the same bits. */
+static void check_slopes(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *in, const zn_real *dy, const zn_real *w, size_t nx, size_t ny, size_t nw, const char *name) {
+    zn_real *y = numbers(ctx, "read", ny), *made = numbers(ctx, "made", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
+    zni_slope *slopes = (zni_slope *)zni_alloc(ctx, (size_t)s->o * sizeof *slopes);
+    zni_map *maps = (zni_map *)zni_alloc(ctx, (size_t)s->o * sizeof *maps);
+    zni_input through = zni_input_of(dy, NULL), settled = zni_input_of(made, NULL);
+    size_t plane = (size_t)s->oh * (size_t)s->ow, i;
+    int c, add;
+    some_maps(maps, s->o);
+    for (c = 0; c < s->o; ++c) {
+        slopes[c].map = maps[c];
+        slopes[c].a = (zn_real)0.7 - (zn_real)(c % 2);
+        slopes[c].b = (zn_real)-0.2;
+        slopes[c].d = (zn_real)0.1 * (zn_real)(c % 4);
+    }
+    for (i = 0; i < ny; i += plane) zni_slope_run(&slopes[i / plane % (size_t)s->o], dy + i, y + i, plane, made + i, 0);
+    through.y = y;
+    through.slopes = slopes;
+    for (add = 0; add < 2; ++add) {
+        if (zni_conv_shares(s)) {
+            CHECK_FOR(zni_pass_weights(ctx, s, in, &through, dw, w, dx, add, 0, NULL) == ZN_OK && zni_pass_weights(ctx, s, in, &settled, dw0, w, dx0, add, 0, NULL) == ZN_OK, name);
+        } else CHECK_FOR(zni_woven_backward(ctx, s, in, &through, w, dw, dx, add, NULL) == ZN_OK && zni_woven_backward(ctx, s, in, &settled, w, dw0, dx0, add, NULL) == ZN_OK, name);
+        CHECK_FOR(memcmp(dw, dw0, nw * sizeof *dw) == 0 && memcmp(dx, dx0, nx * sizeof *dx) == 0, name);
+    }
+    zni_free(ctx, y), zni_free(ctx, made), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0), zni_free(ctx, slopes), zni_free(ctx, maps);
+}
+
 /* A residual sum read by both passes of a convolution: the same bits as from the sum computed before, which the first keeps;
    and a gradient that passes the sum's ReLU at once. x is any side, `w`, `dy` and the counts those of the convolution. */
 static void check_residual(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *dy, size_t nx, size_t ny, size_t nw, const char *name) {
@@ -59,13 +130,10 @@ static void check_residual(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *
     zni_map *maps = (zni_map *)zni_alloc(ctx, 2 * (size_t)s->c * sizeof *maps);
     size_t plane = (size_t)s->h * (size_t)s->w, i;
     zni_pass p = zni_pass_forward(s);
-    int mapped, c;
-    for (c = 0; c < 2 * s->c; ++c) {
-        maps[c].mean = (zn_real)0.1 * (zn_real)(c % 3);
-        maps[c].scale = (zn_real)1.5 - (zn_real)(c % 4);
-        maps[c].shift = (zn_real)0.2;
-        maps[c].relu = c % 5 == 0;
-    }
+    zni_input grad = zni_input_of(dy, NULL);
+    zni_gather gather;
+    int mapped;
+    some_maps(maps, 2 * s->c);
     for (mapped = 0; mapped < 4; ++mapped) { /* the first side, the second, both, none through maps */
         static const zni_map as_it_is = {0, 1, 0, 0};
         zni_input in = zni_input_of(x, mapped & 1 ? maps : NULL), whole = zni_input_of(sum, NULL);
@@ -76,11 +144,13 @@ static void check_residual(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *
             size_t channel = i / plane % (size_t)s->c;
             zni_map_add(mapped & 1 ? &maps[channel] : &as_it_is, x + i, mapped & 2 ? &maps[(size_t)s->c + channel] : &as_it_is, side + i, plane, 1, sum + i);
         }
-        CHECK_FOR(zni_pass_run(ctx, &p, &in, w, NULL, y, 0, NULL) == ZN_OK && zni_pass_run(ctx, &p, &whole, w, NULL, y0, 0, NULL) == ZN_OK, name);
+        CHECK_FOR(zni_pass_run(ctx, &p, &in, w, NULL, y, 0, NULL, NULL) == ZN_OK && zni_pass_run(ctx, &p, &whole, w, NULL, y0, 0, NULL, NULL) == ZN_OK, name);
         CHECK_FOR(memcmp(y, y0, ny * sizeof *y) == 0 && memcmp(kept, sum, nx * sizeof *sum) == 0, name);
         if (!zni_conv_shares(s)) continue;
         in.keep = NULL;
-        CHECK_FOR(zni_pass_weights(ctx, s, &in, dy, dw, w, dx, mapped & 1, 1) == ZN_OK && zni_pass_weights(ctx, s, &whole, dy, dw0, w, dx0, mapped & 1, 0) == ZN_OK, name);
+        gather_begin(ctx, s, x, maps, mapped, &gather);
+        CHECK_FOR(zni_pass_weights(ctx, s, &in, &grad, dw, w, dx, mapped & 1, 1, &gather) == ZN_OK && zni_pass_weights(ctx, s, &whole, &grad, dw0, w, dx0, mapped & 1, 0, NULL) == ZN_OK, name);
+        check_gather(ctx, s, dx, 1, &gather, name);
         zni_relu_grad(NULL, sum, nx, dx0, 0);
         CHECK_FOR(memcmp(dw, dw0, nw * sizeof *dw) == 0 && memcmp(dx, dx0, nx * sizeof *dx) == 0, name);
     }
@@ -96,34 +166,43 @@ static void check_conv(zn_ctx *ctx, const int *v) {
     zn_real *x = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
     zni_moments *moments = (zni_moments *)zni_alloc(ctx, (size_t)s.o * sizeof *moments);
+    zni_map *maps = (zni_map *)zni_alloc(ctx, 2 * (size_t)s.c * sizeof *maps);
     zni_pass p = zni_pass_forward(&s);
-    zni_input in = zni_input_of(x, NULL);
+    zni_input in = zni_input_of(x, NULL), grad = zni_input_of(dy, NULL);
+    zni_gather gather;
     double sum = (double)(s.c / s.groups) * s.k * s.k;
     char name[128];
     int add;
     snprintf(name, sizeof name, "%s n%d c%d %dx%d o%d k%d s%d p%d g%d", ctx->kernels->name, s.n, s.c, s.h, s.w, s.o, s.k, s.stride, s.padding, s.groups);
-    CHECK_FOR(zni_pass_run(ctx, &p, &in, w, bias, y, 0, moments) == ZN_OK, name);
+    CHECK_FOR(zni_pass_run(ctx, &p, &in, w, bias, y, 0, moments, NULL) == ZN_OK, name);
     check_moments(&s, y, moments, name);
     zni_free(ctx, moments);
     zni_conv2d_plain_forward(&s, x, w, bias, y0);
     CHECK_FOR(difference(y, y0, ny, sqrt(sum)) < tolerance, name);
     sum = (double)(s.o / s.groups) * s.k * s.k;
+    some_maps(maps, 2 * s.c);
     for (add = 0; add < 2; ++add) {
-        CHECK_FOR(zni_passes_data(ctx, &s, dy, w, dx, add) == ZN_OK, name);
+        gather_begin(ctx, &s, x, maps, add, &gather);
+        CHECK_FOR(zni_passes_data(ctx, &s, dy, w, dx, add, &gather) == ZN_OK, name);
+        check_gather(ctx, &s, dx, s.stride == 1, &gather, name);
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 2 * tolerance, name);
     }
-    CHECK_FOR(zni_pass_weights(ctx, &s, &in, dy, dw, NULL, NULL, 0, 0) == ZN_OK, name);
+    CHECK_FOR(zni_pass_weights(ctx, &s, &in, &grad, dw, NULL, NULL, 0, 0, NULL) == ZN_OK, name);
     zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
     CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 2 * tolerance, name);
     for (add = 0; add < 2 && zni_conv_shares(&s); ++add) { /* both gradients from one reading of dy */
-        CHECK_FOR(zni_pass_weights(ctx, &s, &in, dy, dw, w, dx, add, 0) == ZN_OK, name);
+        gather_begin(ctx, &s, x, maps, add, &gather);
+        CHECK_FOR(zni_pass_weights(ctx, &s, &in, &grad, dw, w, dx, add, 0, &gather) == ZN_OK, name);
+        check_gather(ctx, &s, dx, 1, &gather, name);
         zni_conv2d_plain_backward_weights(&s, x, dy, dw0);
         zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
         CHECK_FOR(difference(dw, dw0, nw, sqrt((double)s.n * s.oh * s.ow)) < 4 * tolerance, name);
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 4 * tolerance, name);
     }
     if (zni_conv_lines(&s)) check_residual(ctx, &s, x, w, dy, nx, ny, nw, name);
+    if (zni_conv_shares(&s)) check_slopes(ctx, &s, &in, dy, w, nx, ny, nw, name);
+    zni_free(ctx, maps);
     zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
     zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
 }
@@ -149,7 +228,9 @@ static void check_woven(zn_ctx *ctx, const int *v) {
     size_t in = (size_t)s.h * (size_t)s.w, nx = (size_t)s.n * (size_t)s.c * in, ny = (size_t)s.n * (size_t)s.c * (size_t)s.oh * (size_t)s.ow, nw = (size_t)(s.c * s.k * s.k), i;
     zn_real *x = numbers(ctx, "x", nx), *mapped = numbers(ctx, "x", nx), *w = numbers(ctx, "w", nw), *bias = numbers(ctx, "b", (size_t)s.o), *dy = numbers(ctx, "dy", ny);
     zn_real *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx), *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
-    zni_map maps[64];
+    zni_map maps[64], norms[128];
+    zni_input straight = zni_input_of(mapped, NULL), through = zni_input_of(x, maps), grad = zni_input_of(dy, NULL);
+    zni_gather gather;
     zni_moments moments[64];
     double taps = (double)(s.k * s.k), positions = (double)s.n * s.oh * s.ow;
     char name[128];
@@ -166,18 +247,23 @@ static void check_woven(zn_ctx *ctx, const int *v) {
         mapped[i] = ZNI_MAPPED(m, x[i]);
         if (m->relu && mapped[i] < 0) mapped[i] = 0;
     }
+    some_maps(norms, 2 * s.c);
     for (add = 0; add < 2; ++add) { /* with maps and without */
-        CHECK_FOR(zni_woven_forward(ctx, &s, add ? x : mapped, add ? maps : NULL, w, add ? bias : NULL, y, moments) == ZN_OK, name);
+        const zni_input *read = add ? &through : &straight;
+        CHECK_FOR(zni_woven_forward(ctx, &s, read, w, add ? bias : NULL, y, moments) == ZN_OK, name);
         check_moments(&s, y, moments, name);
         zni_conv2d_plain_forward(&s, mapped, w, add ? bias : NULL, y0);
         CHECK_FOR(difference(y, y0, ny, sqrt(taps)) < tolerance, name);
         for (what = 1; what < 4; ++what) {
-            CHECK_FOR(zni_woven_backward(ctx, &s, add ? x : mapped, add ? maps : NULL, dy, w, what & 1 ? dw : NULL, what & 2 ? dx : NULL, add) == ZN_OK, name);
+            gather_begin(ctx, &s, x, norms, add, &gather);
+            CHECK_FOR(zni_woven_backward(ctx, &s, read, &grad, w, what & 1 ? dw : NULL, what & 2 ? dx : NULL, add, &gather) == ZN_OK, name);
+            check_gather(ctx, &s, dx, what >= 2, &gather, name);
             if (what & 1) zni_conv2d_plain_backward_weights(&s, mapped, dy, dw0);
             if (what & 2) zni_conv2d_plain_backward_data(&s, dy, w, dx0, add);
             CHECK_FOR(difference(dx, dx0, nx, sqrt(taps)) < 4 * tolerance, name);
             CHECK_FOR(difference(dw, dw0, nw, sqrt(positions)) < 8 * tolerance, name);
         }
+        check_slopes(ctx, &s, read, dy, w, nx, ny, nw, name);
     }
     zni_free(ctx, x), zni_free(ctx, mapped), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
     zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0);
@@ -219,6 +305,7 @@ static void test_wide(void) {
     enum { COUNT = 1003 };
     static zn_real x[COUNT], y[COUNT], start[COUNT], out[COUNT], first[COUNT];
     const int runs[3] = {1, zni_kernels_run(1), zni_kernels_run(2)};
+    zni_slope slope = {{(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, (zn_real)0.7, (zn_real)0.1, (zn_real)-0.3};
     zni_map a = {(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, b = {(zn_real)-0.1, (zn_real)0.9, (zn_real)0.4, 0};
     const zn_real *rows[8];
     double sums[2];
@@ -240,8 +327,8 @@ static void test_wide(void) {
 #define CALL(f) (sums[0] = sums[1] = 0.0, f(&a, add ? y : x, x, COUNT, sums), memcpy(out, sums, sizeof sums))
         WIDE(zni_map_sums, const zni_map *, const zn_real *, const zn_real *, size_t, double *);
 #undef CALL
-#define CALL(f) f(&a, y, x, COUNT, (zn_real)0.7, (zn_real)0.1, (zn_real)-0.3, out, add)
-        WIDE(zni_map_grad, const zni_map *, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, zn_real *, int);
+#define CALL(f) f(&slope, y, x, COUNT, out, add)
+        WIDE(zni_slope_run, const zni_slope *, const zn_real *, const zn_real *, size_t, zn_real *, int);
 #undef CALL
 #define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out)
         WIDE(zni_gate_run, const zn_real *, size_t, zn_real, zn_real, zn_real *);

@@ -258,7 +258,7 @@ static void test_gradients(zn_ctx *ctx) {
     test_lone(ctx);
 }
 
-/* A batch norm's gradient against its formula: few values, and so many that channels are taken one after the other. */
+/* A batch norm's gradient against its formula: few values, and so many that threads share them. */
 static void test_norm(zn_ctx *ctx) {
     static const int sizes[] = {7, 600};
     int k, c, n;
