@@ -4838,7 +4838,7 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *gamma = y->in[1];
     int channels = x->shape.n[1], taken = y->sums != NULL, add = 0, c;
     /* the convolution that x came out of reads dy through the slopes, and dx is never there */
-    int leaves = zni_conv_sloped(x) && x->readers == 1 && x->grad == NULL && !x->borrowed;
+    int leaves = zni_conv_sloped(x) && x->grad == NULL && !x->borrowed;
     ptrdiff_t planes = (ptrdiff_t)x->shape.n[0] * channels, p;
     size_t plane = x->count / (size_t)planes;
     zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = leaves ? NULL : zni_grad_take(x, y, &add);

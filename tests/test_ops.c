@@ -297,7 +297,7 @@ static void test_norm(zn_ctx *ctx) {
 /* Sums whose two sides share a gradient: residual links, a link that others read too, sums of sums, one tensor on both sides,
    a side that needs no gradient. (Those of networks: test_model, test_forgotten.) */
 typedef struct sums {
-    zn_tensor *x, *fixed, *frozen, *w[5], *gamma, *beta;
+    zn_tensor *x, *fixed, *frozen, *w[5], *gamma, *beta, *mean, *var, *deep, *gate[6];
     int kind;
 } sums;
 static zn_tensor *normed(zn_ctx *ctx, const sums *s, zn_tensor *x, int i) {
@@ -351,6 +351,47 @@ static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
     else y = zn_conv2d(ctx, normed(ctx, s, zn_conv2d(ctx, first, s->w[2], NULL, 2, 0, 1), 4), s->w[3], NULL, 1, 0, 1);
     return zn_sum(ctx, zn_mul(ctx, y, s->kind < 6 ? s->fixed : y));
 }
+/* Norms whose sums are taken by who ends their gradient, and whose gradient the convolution before them computes; and those
+   that somebody else reads too, before or after, or whose convolution or sum somebody else reads, so that nobody may. */
+static zn_tensor *norms_loss(zn_ctx *ctx, void *user) {
+    const sums *s = (const sums *)user;
+    zn_tensor *c = zn_conv2d(ctx, s->kind == 13 ? s->fixed : s->x, s->w[0], s->kind == 12 ? s->beta : NULL, 1, 0, 1), *beside = NULL, *n, *other = NULL, *sum = NULL, *r, *y;
+    if (s->kind == 1) beside = zn_mul(ctx, c, s->fixed);
+    n = zn_batch_norm(ctx, c, s->gamma, s->beta, s->kind == 10 ? s->mean : NULL, s->kind == 10 ? s->var : NULL, s->kind != 10, 0.1, 1e-3);
+    if (s->kind == 2) beside = zn_conv2d(ctx, n, s->w[3], NULL, 2, 0, 1); /* which takes no sums */
+    if (s->kind >= 5 && s->kind < 9) {
+        other = normed(ctx, s, s->x, 1);
+        if (s->kind == 5) beside = zn_conv2d(ctx, other, s->w[3], NULL, 1, 0, 1);
+        sum = zn_add(ctx, n, other);
+        if (s->kind == 6) beside = zn_mul(ctx, sum, s->fixed);
+        r = zn_relu(ctx, sum);
+    } else r = s->kind == 11 ? n : zn_relu(ctx, n);
+    if (s->kind == 9) r = zn_relu(ctx, zn_batch_norm(ctx, zn_conv2d(ctx, r, s->deep, NULL, 1, 1, 8), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
+    if (s->kind == 14) r = zn_shuffle_attention(ctx, r, s->gate[0], s->gate[1], s->gate[2], s->gate[3], s->gate[4], s->gate[5], 2, 1e-2);
+    if (s->kind == 3) beside = zn_mul(ctx, r, s->fixed);
+    y = zn_conv2d(ctx, r, s->w[2], NULL, 1, 0, 1);
+    if (s->kind == 4) beside = zn_mul(ctx, c, s->fixed);
+    if (s->kind == 7) beside = zn_mul(ctx, sum, s->fixed);
+    if (s->kind == 8) beside = zn_conv2d(ctx, other, s->w[3], NULL, 1, 0, 1);
+    if (s->kind == 15) beside = zn_conv2d(ctx, n, s->w[3], NULL, 1, 0, 1);
+    if (s->kind == 16) beside = zn_conv2d(ctx, r, s->w[3], NULL, 1, 0, 1);
+    y = zn_sum(ctx, zn_mul(ctx, y, s->fixed));
+    return beside != NULL ? zn_add(ctx, y, zn_sum(ctx, beside)) : y;
+}
+/* A tape may be walked twice. */
+static void check_twice(zn_ctx *ctx, sums *s, int kinds, zn_tensor *(*loss)(zn_ctx *ctx, void *user)) {
+    for (s->kind = 0; s->kind < kinds; ++s->kind) {
+        zn_tensor *value = loss(ctx, s);
+        double once, twice;
+        zn_grad_clear(ctx);
+        CHECK(zn_backward(ctx, value) == ZN_OK);
+        once = (double)zn_tensor_grad(s->w[0])[5];
+        CHECK(zn_backward(ctx, value) == ZN_OK);
+        twice = (double)zn_tensor_grad(s->w[0])[5];
+        CHECK(fabs(once) > 0 && fabs(twice - 2 * once) <= 1e-3 * fabs(once) && (sizeof(zn_real) == 4 || fabs(twice - 2 * once) <= 1e-9 * fabs(once)));
+        zn_tape_clear(ctx);
+    }
+}
 static void test_links(zn_ctx *ctx) {
     zn_rng rng = zn_rng_seed(8);
     zn_gradient_opts o = zn_gradient_opts_default();
@@ -362,20 +403,18 @@ static void test_links(zn_ctx *ctx) {
     for (i = 0; i < 5; ++i) s.w[i] = zn_param(ctx, zn_shape4(8, 8, 1, 1), &rng);
     s.gamma = zn_param(ctx, zn_shape1(8), &rng);
     s.beta = zn_param(ctx, zn_shape1(8), &rng);
-    for (s.kind = 0; s.kind < 7; ++s.kind) { /* a tape may be walked twice */
-        zn_tensor *loss = links_loss(ctx, &s);
-        double once, twice;
-        zn_grad_clear(ctx);
-        CHECK(zn_backward(ctx, loss) == ZN_OK);
-        once = (double)zn_tensor_grad(s.w[0])[5];
-        CHECK(zn_backward(ctx, loss) == ZN_OK);
-        twice = (double)zn_tensor_grad(s.w[0])[5];
-        CHECK(fabs(once) > 0 && fabs(twice - 2 * once) <= 1e-3 * fabs(once) && (sizeof(zn_real) == 4 || fabs(twice - 2 * once) <= 1e-9 * fabs(once)));
-        zn_tape_clear(ctx);
-    }
+    s.mean = filled(ctx, zn_shape1(8), "mean");
+    s.var = zn_tensor_from(ctx, zn_shape1(8), NULL);
+    for (i = 0; i < 8; ++i) zn_tensor_data(s.var)[i] = (zn_real)(0.5 + 0.1 * i);
+    s.deep = zn_param(ctx, zn_shape4(8, 1, 3, 3), &rng);
+    for (i = 0; i < 6; ++i) s.gate[i] = zn_param(ctx, zn_shape1(2), &rng);
+    check_twice(ctx, &s, 7, links_loss);
+    check_twice(ctx, &s, 17, norms_loss);
     o.per_tensor = 64;
     o.step = 1e-6; /* many values stand near the kink of a ReLU */
     check_sums(ctx, &s, "links", 7, links_loss, &o);
+    o.step = 5e-6;
+    check_sums(ctx, &s, "norms", 17, norms_loss, &o);
 }
 
 /* The tape's memory must not grow with the steps. */
