@@ -3078,8 +3078,9 @@ static int zni_pass_data(const zni_conv_shape *s, int pi, int pj, zni_pass *p) {
 /* How the positions are cut into blocks, and what a thread needs for one. */
 typedef struct zni_blocks {
     ptrdiff_t positions;
-    int len, count;      /* positions of a block, blocks */
-    int fill, band;      /* positions of a block and its halo; what lies between the planes of a band */
+    int count, granule;  /* blocks, each some granules of positions, the last of them not whole */
+    ptrdiff_t granules;
+    int len, halo, band; /* positions of the longest block; what is read after a block; what lies between the planes of a band */
     size_t planes;       /* planes of the source's band */
     int steps;           /* taps times channels */
     int *off;            /* where the run of each step starts in a band */
@@ -3087,6 +3088,7 @@ typedef struct zni_blocks {
 
 #define ZNI_BAND_REALS 49152 /* of one thread's band: half of a common second-level cache */
 #define ZNI_MIN_TASKS 48     /* tasks wanted, so that many threads share them evenly; never their number of threads */
+#define ZNI_EVEN_TASKS 16    /* and a multiple of this: as many as cores have, or twice, or half */
 /* Tasks go to threads in order, in equal shares: pass after pass a thread finds the same samples in its own cache. In spells
    when two threads that share data are slow, though two processes side by side are not (so it seems that their cores have no
    third cache in common then), a Zen-score of ZenNet-M takes 130 ms that way and 156 with tasks for whoever is free, a training
@@ -3106,11 +3108,14 @@ static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granul
     if (fit > positions) fit = positions;
     if ((double)(out->planes + (size_t)extra) * (fit + halo + 3 * granule + 64) > INT_MAX / 4 || positions > (double)PTRDIFF_MAX / 64) return 0;
     out->positions = zni_window_positions(w);
-    out->count = (int)((out->positions + (ptrdiff_t)fit - 1) / (ptrdiff_t)fit);
-    out->len = (int)((out->positions + out->count - 1) / out->count + granule - 1) / granule * granule;
-    out->count = (int)((out->positions + out->len - 1) / out->len);
-    out->fill = out->len + halo;
-    out->band = (out->fill + granule + 31) / 16 * 16; /* 16 more: planes do not fall on one cache set */
+    out->granule = granule;
+    out->granules = (out->positions + granule - 1) / granule;
+    out->count = (int)(positions / fit + 0.999);
+    if (out->count > ZNI_EVEN_TASKS / 2) out->count = (out->count + ZNI_EVEN_TASKS / 2) / ZNI_EVEN_TASKS * ZNI_EVEN_TASKS;
+    if (out->count > out->granules) out->count = (int)out->granules;
+    out->len = (int)((out->granules + out->count - 1) / out->count) * granule;
+    out->halo = halo;
+    out->band = (out->len + halo + granule + 31) / 16 * 16; /* 16 more: planes do not fall on one cache set */
     out->steps = p->channels * w->kh * w->kw;
     out->off = (int *)zni_buffer_take(ctx, zni_size_mul((size_t)out->steps, sizeof(int)));
     if (out->off == NULL) return 0;
@@ -3120,6 +3125,14 @@ static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granul
                 out->off[r++] = ((c * w->py + u % w->sy) * w->px + v % w->sx) * out->band + u / w->sy * w->wp + v / w->sx;
     return 1;
 }
+
+/* First position of a block, the end of the one before. */
+static ptrdiff_t zni_block_begin(const zni_blocks *blocks, int block) {
+    ptrdiff_t q = (ptrdiff_t)((int64_t)blocks->granules * block / blocks->count) * blocks->granule;
+    return q < blocks->positions ? q : blocks->positions;
+}
+/* Of positions begin .. end - 1 whole granules. */
+static int zni_block_len(const zni_blocks *blocks, ptrdiff_t begin, ptrdiff_t end) { return (int)(end - begin + blocks->granule - 1) / blocks->granule * blocks->granule; }
 
 /* Weights in panels of `rows`, group after group: start values, then the steps. */
 static void zni_pass_pack(const zni_pass *p, int rows, const zn_real *weights, const zn_real *bias, zn_real *panels) {
@@ -3298,15 +3311,16 @@ static void zni_band_two(const zni_input *in, int channels, size_t plane, size_t
 }
 /* The band of a block of a group: positions begin .. end - 1 and what is read with them. */
 static void zni_pass_band(const zni_pass *p, const zni_blocks *blocks, int group, const zni_input *in, ptrdiff_t begin, ptrdiff_t end, zn_real *to) {
-    if (in->y != NULL) zni_band_two(in, p->channels, p->src_channel, p->src_sample, begin, end, blocks->fill, to, (size_t)blocks->band);
+    int fill = zni_block_len(blocks, begin, end) + blocks->halo;
+    if (in->y != NULL) zni_band_two(in, p->channels, p->src_channel, p->src_sample, begin, end, fill, to, (size_t)blocks->band);
     else
-        zni_band(&p->win, p->channels, in->x + (size_t)group * p->src_group, p->src_sample, p->src_channel, in->maps != NULL ? in->maps + group * p->channels : NULL, begin, blocks->fill,
+        zni_band(&p->win, p->channels, in->x + (size_t)group * p->src_group, p->src_sample, p->src_channel, in->maps != NULL ? in->maps + group * p->channels : NULL, begin, fill,
                  to, (size_t)blocks->band);
 }
 /* One block of one group: its band is filled, then computed. scratch holds the band and a few tiles. */
 static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const zni_blocks *blocks, int group, int block, const zn_real *panels, const zni_input *in,
                            zn_real *dst, int add, zn_real *scratch) {
-    ptrdiff_t begin = (ptrdiff_t)block * blocks->len, end = begin + blocks->len < blocks->positions ? begin + blocks->len : blocks->positions;
+    ptrdiff_t begin = zni_block_begin(blocks, block), end = zni_block_begin(blocks, block + 1);
     zni_pass_band(p, blocks, group, in, begin, end, scratch);
     zni_pass_tiles(kernels, p, blocks->steps, blocks->off, panels, scratch, begin, end, dst, add, scratch + blocks->planes * (size_t)blocks->band);
 }
@@ -3348,8 +3362,7 @@ static zn_result zni_pass_run(zn_ctx *ctx, const zni_pass *p, const zni_input *i
             zn_real *to = dst + (size_t)group * p->dst_group;
             zni_pass_block(kernels, p, &blocks, group, block, panels + (size_t)group * panel, in, to, add, scratch + (size_t)zni_thread() * per_thread);
             if (parts != NULL || shares != NULL) {
-                ptrdiff_t q = (ptrdiff_t)block * blocks.len;
-                size_t from = zni_pass_before(p, q), end = q + blocks.len < blocks.positions ? zni_pass_before(p, q + blocks.len) : (size_t)p->win.n * p->dst_row;
+                size_t from = zni_pass_before(p, zni_block_begin(&blocks, block)), end = block + 1 < blocks.count ? zni_pass_before(p, zni_block_begin(&blocks, block + 1)) : (size_t)p->win.n * p->dst_row;
                 for (row = 0; row < p->rows; ++row) {
                     int of = group * p->rows + row;
                     if (parts != NULL) parts[(size_t)block * (size_t)all + (size_t)of] = zni_moments_of(to + (size_t)row * p->dst_row, p->dst_row, p->dst_sample, from, end);
@@ -3534,12 +3547,12 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     return 1;
 }
 /* Tiles of rows of dy's band . runs of x's band over one block, added to those of the blocks before. */
-static void zni_dots_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles) {
+static void zni_dots_block(const zni_kernels *kernels, const zni_dots *d, int rows, int len, const zn_real *dy, const zn_real *x, zn_real *tiles) {
     const zni_blocks *blocks = &d->blocks;
     const zn_real *a[ZNI_DOT_ROWS], *b[ZNI_DOT_RUNS];
     int p, m, r, i;
-    for (p = 0; p < blocks->len; p += ZNI_DOT_POSITIONS) {
-        int positions = blocks->len - p < ZNI_DOT_POSITIONS ? blocks->len - p : ZNI_DOT_POSITIONS;
+    for (p = 0; p < len; p += ZNI_DOT_POSITIONS) {
+        int positions = len - p < ZNI_DOT_POSITIONS ? len - p : ZNI_DOT_POSITIONS;
         zn_real *at = tiles;
         for (r = 0; r < blocks->steps; r += ZNI_DOT_RUNS) {
             for (i = 0; i < ZNI_DOT_RUNS; ++i) b[i] = x + p + blocks->off[r + i < blocks->steps ? r + i : blocks->steps - 1];
@@ -3575,12 +3588,12 @@ static int zni_outer_vectors(const zni_kernels *kernels, int left) {
 ZNI_INLINE int zni_woven_side(const zni_dots *d, int rows) { return d->weaves_x ? d->blocks.steps : rows; }
 ZNI_INLINE int zni_other_side(const zni_dots *d, int rows) { return d->weaves_x ? rows : d->blocks.steps; }
 /* Sums of one block, tile after tile, onto those of the blocks before. */
-static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int rows, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
+static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int rows, int len, const zn_real *dy, const zn_real *x, zn_real *tiles, zn_real *columns) {
     static const zn_real nothing[ZNI_WEAVE] = {0};
     const zni_blocks *blocks = &d->blocks;
     int lanes = kernels->lanes, woven = zni_woven_side(d, rows), others = zni_other_side(d, rows), first, p, r, i, v;
-    for (p = 0; p < blocks->len; p += ZNI_WEAVE) {
-        int positions = blocks->len - p < ZNI_WEAVE ? blocks->len - p : ZNI_WEAVE;
+    for (p = 0; p < len; p += ZNI_WEAVE) {
+        int positions = len - p < ZNI_WEAVE ? len - p : ZNI_WEAVE;
         zn_real *at = tiles;
         for (first = 0; first < woven;) {
             const zn_real *run[8];
@@ -3627,12 +3640,13 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     if (d->outer) tiles = sums;
     memset(tiles, 0, d->tiles * sizeof(zn_real));
     for (; block < last; ++block) {
-        ptrdiff_t q = (ptrdiff_t)block * blocks->len, end = q + blocks->len < blocks->positions ? q + blocks->len : blocks->positions;
+        ptrdiff_t q = zni_block_begin(blocks, block), end = zni_block_begin(blocks, block + 1);
+        int len = zni_block_len(blocks, q, end);
         zni_pass_band(p, blocks, group, in, q, end, scratch);
-        if (dy->slopes != NULL) zni_band_two(dy, rows, d->dy_channel, p->dst_sample, q, end, blocks->len, dy_band, (size_t)blocks->band);
-        else zni_band(&d->dy, rows, dy->x + (size_t)group * d->dy_group + (size_t)first * d->dy_channel, p->dst_sample, d->dy_channel, NULL, q, blocks->len, dy_band, (size_t)blocks->band);
-        if (d->outer) zni_outer_block(kernels, d, rows, dy_band, scratch, tiles, columns);
-        else zni_dots_block(kernels, d, rows, dy_band, scratch, tiles);
+        if (dy->slopes != NULL) zni_band_two(dy, rows, d->dy_channel, p->dst_sample, q, end, len, dy_band, (size_t)blocks->band);
+        else zni_band(&d->dy, rows, dy->x + (size_t)group * d->dy_group + (size_t)first * d->dy_channel, p->dst_sample, d->dy_channel, NULL, q, len, dy_band, (size_t)blocks->band);
+        if (d->outer) zni_outer_block(kernels, d, rows, len, dy_band, scratch, tiles, columns);
+        else zni_dots_block(kernels, d, rows, len, dy_band, scratch, tiles);
         if (d->w != NULL) zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, end, d->dx, d->add, rest);
         if (d->relu) zni_dots_relu(d, q, end, scratch);
         for (c = 0; c < (d->shares != NULL ? p->channels : 0); ++c)
