@@ -2795,12 +2795,31 @@ ZNI_INLINE float zni_gate_divisor(float z, const int fused) {
     return zni_multiply_add(fused, e, power, 1.0f);
 }
 #endif
-/* to = x * gate, the gate of slope * x + offset */
-ZNI_INLINE void zni_gate_run_body(const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real *ZNI_RESTRICT to) {
+/* One plane of attention's result: plane `from` of the same sample of x, times a gate, that of slope * x + offset; where slope
+   is 0 it is `offset` itself. */
+typedef struct zni_plane_gate {
+    size_t from;
+    zn_real slope, offset;
+} zni_plane_gate;
+/* to = v * gate, v what the map makes of x */
+ZNI_INLINE void zni_gate_run_body(const zni_plane_gate *gate, const zni_map *m, const zn_real *ZNI_RESTRICT x, size_t count, zn_real *ZNI_RESTRICT to) {
+    zni_map map = *m;
+    zni_plane_gate g = *gate;
+    zn_real floor_x = map.relu ? 0 : -(zn_real)INFINITY;
     size_t i;
-    for (i = 0; i < count; ++i) to[i] = x[i] / zni_gate_divisor(slope * x[i] + offset, 0);
+    if (g.slope == 0)
+        for (i = 0; i < count; ++i) {
+            zn_real v = ZNI_MAPPED(&map, x[i]);
+            to[i] = (v < floor_x ? floor_x : v) * g.offset;
+        }
+    else
+        for (i = 0; i < count; ++i) {
+            zn_real v = ZNI_MAPPED(&map, x[i]);
+            v = v < floor_x ? floor_x : v;
+            to[i] = v / zni_gate_divisor(g.slope * v + g.offset, 0);
+        }
 }
-ZNI_WIDE(zni_gate_run, (const zn_real *x, size_t count, zn_real slope, zn_real offset, zn_real *to), (x, count, slope, offset, to))
+ZNI_WIDE(zni_gate_run, (const zni_plane_gate *gate, const zni_map *m, const zn_real *x, size_t count, zn_real *to), (gate, m, x, count, to))
 /* du, the gradient of the gate's argument, is dy * x * gate * (1 - gate): out[0] += sum of du, out[1] += sum of du * (x - mean). */
 ZNI_INLINE void zni_gate_sums_body(const zn_real *ZNI_RESTRICT dy, const zn_real *ZNI_RESTRICT x, size_t count, zn_real slope, zn_real offset, zn_real mean, double out[2]) {
     while (count > 0) {
@@ -2925,15 +2944,17 @@ ZNI_INLINE void zni_band_plane_body(const zni_window *w, int i, int j, const zn_
 ZNI_WIDE(zni_band_plane, (const zni_window *w, int i, int j, const zn_real *from, size_t sample, size_t ahead, const zni_map *map, ptrdiff_t q, int len, zn_real *to), (w, i, j, from, sample, ahead, map, q, len, to))
 /* What a convolution reads: x, through maps (one for each channel) unless that is NULL. y unless NULL: a residual sum's other
    side, read through y_maps likewise; then the ReLU of the sum is meant, and goes to `keep` too unless that is NULL. With
-   slopes, x is the gradient that a batch norm got for what it made of y, and the norm's own is meant. */
+   slopes, x is the gradient that a batch norm got for what it made of y, and the norm's own is meant. With gates (one for each
+   sample and channel) it is what attention makes of x. Of lines all of this is read, else but x through maps. */
 typedef struct zni_input {
     const zn_real *x, *y;
     const zni_map *maps, *y_maps;
     zn_real *keep;
     const zni_slope *slopes;
+    const zni_plane_gate *gates;
 } zni_input;
 static zni_input zni_input_of(const zn_real *x, const zni_map *maps) {
-    zni_input in = {NULL, NULL, NULL, NULL, NULL, NULL};
+    zni_input in = {NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     in.x = x;
     in.maps = maps;
     return in;
@@ -3286,25 +3307,29 @@ static size_t zni_line_piece(size_t plane, size_t sample, ptrdiff_t q, ptrdiff_t
     *out_at = (size_t)q / plane * sample + column;
     return left < (size_t)(end - q) ? left : (size_t)(end - q);
 }
-/* A band of maps that are lines, of what two tensors are read for: positions begin .. end - 1, and zeros up to `fill` positions.
+/* A band of maps that are lines, of more than x through maps: positions begin .. end - 1, and zeros up to `fill` positions.
    Residual sum and convolution of ZenNet-R's maps of 56 x 56 and more take 15 to 33 % less than one after the other, those of
    28 x 28 as long. */
-static void zni_band_two(const zni_input *in, int channels, size_t plane, size_t sample, ptrdiff_t begin, ptrdiff_t end, int fill, zn_real *to, size_t pitch) {
-    size_t now, at, i;
+static void zni_band_lines(const zni_input *in, int channels, size_t plane, size_t sample, ptrdiff_t begin, ptrdiff_t end, int fill, zn_real *to, size_t pitch) {
+    size_t now, line, i;
     ptrdiff_t q;
     int c;
     for (c = 0; c < channels; ++c, to += pitch) {
         for (q = begin; q < end; q += (ptrdiff_t)now) {
-            now = zni_line_piece(plane, sample, q, end, &at);
-            at += (size_t)c * plane;
-            if (c + ZNI_BAND_AHEAD < channels)
-                for (i = 0; i < now; i += ZNI_LINE_REALS) {
-                    ZNI_PREFETCH(in->x + at + ZNI_BAND_AHEAD * plane + i);
-                    ZNI_PREFETCH(in->y + at + ZNI_BAND_AHEAD * plane + i);
-                    if (in->keep != NULL) ZNI_PREFETCH(in->keep + at + ZNI_BAND_AHEAD * plane + i);
-                }
-            if (in->slopes != NULL) zni_slope_run(in->slopes + c, in->x + at, in->y + at, now, to + (q - begin), 0);
-            else zni_map_add(in->maps != NULL ? in->maps + c : &zni_as_it_is, in->x + at, in->y_maps != NULL ? in->y_maps + c : &zni_as_it_is, in->y + at, now, 1, to + (q - begin));
+            const zni_plane_gate *gate = in->gates != NULL ? in->gates + (size_t)q / plane * (size_t)channels + (size_t)c : NULL;
+            const zni_map *map = in->maps == NULL ? &zni_as_it_is : in->maps + (gate != NULL ? gate->from : (size_t)c);
+            size_t at, soon;
+            now = zni_line_piece(plane, sample, q, end, &line);
+            at = line + (gate != NULL ? gate->from : (size_t)c) * plane;
+            soon = c + ZNI_BAND_AHEAD >= channels ? at : line + (gate != NULL ? gate[ZNI_BAND_AHEAD].from : (size_t)(c + ZNI_BAND_AHEAD)) * plane;
+            for (i = 0; i < now && soon != at; i += ZNI_LINE_REALS) {
+                ZNI_PREFETCH(in->x + soon + i);
+                if (in->y != NULL) ZNI_PREFETCH(in->y + soon + i);
+                if (in->keep != NULL) ZNI_PREFETCH(in->keep + soon + i);
+            }
+            if (gate != NULL) zni_gate_run(gate, map, in->x + at, now, to + (q - begin));
+            else if (in->slopes != NULL) zni_slope_run(in->slopes + c, in->x + at, in->y + at, now, to + (q - begin), 0);
+            else zni_map_add(map, in->x + at, in->y_maps != NULL ? in->y_maps + c : &zni_as_it_is, in->y + at, now, 1, to + (q - begin));
             if (in->keep != NULL) memcpy(in->keep + at, to + (q - begin), now * sizeof *to);
         }
         memset(to + (end - begin), 0, (size_t)(fill - (end - begin)) * sizeof *to);
@@ -3313,7 +3338,7 @@ static void zni_band_two(const zni_input *in, int channels, size_t plane, size_t
 /* The band of a block of a group: positions begin .. end - 1 and what is read with them. */
 static void zni_pass_band(const zni_pass *p, const zni_blocks *blocks, int group, const zni_input *in, ptrdiff_t begin, ptrdiff_t end, zn_real *to) {
     int fill = zni_block_len(blocks, begin, end) + blocks->halo;
-    if (in->y != NULL) zni_band_two(in, p->channels, p->src_channel, p->src_sample, begin, end, fill, to, (size_t)blocks->band);
+    if (in->y != NULL || in->gates != NULL) zni_band_lines(in, p->channels, p->src_channel, p->src_sample, begin, end, fill, to, (size_t)blocks->band);
     else
         zni_band(&p->win, p->channels, in->x + (size_t)group * p->src_group, p->src_sample, p->src_channel, in->maps != NULL ? in->maps + group * p->channels : NULL, begin, fill,
                  to, (size_t)blocks->band);
@@ -3644,7 +3669,7 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
         ptrdiff_t q = zni_block_begin(blocks, block), end = zni_block_begin(blocks, block + 1);
         int len = zni_block_len(blocks, q, end);
         zni_pass_band(p, blocks, group, in, q, end, scratch);
-        if (dy->slopes != NULL) zni_band_two(dy, rows, d->dy_channel, p->dst_sample, q, end, len, dy_band, (size_t)blocks->band);
+        if (dy->slopes != NULL) zni_band_lines(dy, rows, d->dy_channel, p->dst_sample, q, end, len, dy_band, (size_t)blocks->band);
         else zni_band(&d->dy, rows, dy->x + (size_t)group * d->dy_group + (size_t)first * d->dy_channel, p->dst_sample, d->dy_channel, NULL, q, len, dy_band, (size_t)blocks->band);
         if (d->outer) zni_outer_block(kernels, d, rows, len, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, len, dy_band, scratch, tiles);
@@ -4138,10 +4163,11 @@ static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy,
 #define ZNI_MAX_INPUTS 8
 
 /* While gradients are recorded, a batch norm and the ReLU after it are only noted (ZNI_PENDING_MAP): the convolution or
-   attention that reads them computes them while it loads what the norm read, and their memory is never needed. A residual
-   sum (ZNI_PENDING_SUM) waits for its ReLU in the same way, and that (ZNI_PENDING_RELU) for the convolution that reads it first
-   and writes it on the way. The values are the same as if each had been computed by itself. */
-enum { ZNI_PENDING_NOT = 0, ZNI_PENDING_MAP, ZNI_PENDING_SUM, ZNI_PENDING_RELU };
+   attention that reads them computes them while it loads what the norm read, and their memory is never needed. So is what
+   attention makes of them (ZNI_PENDING_GATE), for 1 x 1 convolutions. A residual sum (ZNI_PENDING_SUM) waits for its ReLU in
+   the same way, and that (ZNI_PENDING_RELU) for the convolution that reads it first and writes it on the way. The values are
+   the same as if each had been computed by itself. */
+enum { ZNI_PENDING_NOT = 0, ZNI_PENDING_MAP, ZNI_PENDING_GATE, ZNI_PENDING_SUM, ZNI_PENDING_RELU };
 
 /* What computed a result: a row of zni_ops. */
 enum {
@@ -4167,11 +4193,11 @@ struct zn_tensor {
     zn_real *mask;   /* or the ReLU whose output this is (zni_grad_settle) */
     int passed;      /* of a ReLU: grad has passed it already */
     int readers;     /* of a result: others that may still add to grad */
-    int forgotten;   /* of attention: data was given back, and is computed again when backward comes to its readers (zni_recall) */
     zni_map *maps;   /* of a batch norm, or of the ReLU upon it: one for each channel of base */
     double *sums;    /* of a batch norm: its backward's, two for each channel, if who completed grad has taken them (zni_gather) */
     zni_slope *slopes; /* of a convolution: grad still has to pass the batch norm that read data; one for each channel */
     struct zn_tensor *base;
+    zni_plane_gate *gates; /* of attention: one for each sample and channel */
     int op;          /* row of zni_ops, -1 for none */
     zn_tensor *in[ZNI_MAX_INPUTS];
     int ints[4];
@@ -4261,6 +4287,7 @@ static void zni_tensor_free(zn_tensor *t) {
     zni_buffer_give(ctx, t->saved);
     zni_buffer_give(ctx, t->moments);
     zni_buffer_give(ctx, t->maps);
+    zni_buffer_give(ctx, t->gates);
     zni_buffer_give(ctx, t->name);
     zni_buffer_give(ctx, t);
 }
@@ -4346,9 +4373,11 @@ static void zni_compute(const zn_tensor *t, int relu, zn_real *to) {
     ZNI_OMP(parallel for if (t->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
         size_t n = (size_t)p / channels, c = (size_t)p % channels;
+        const zni_plane_gate *gate = t->pending == ZNI_PENDING_GATE ? t->gates + p : NULL;
         zni_map a, b;
-        const zn_real *x = zni_source(t->pending == ZNI_PENDING_SUM ? t->in[0] : t, n, c, &a);
-        if (t->pending == ZNI_PENDING_SUM) {
+        const zn_real *x = zni_source(t->pending >= ZNI_PENDING_GATE ? t->in[0] : t, n, gate != NULL ? gate->from : c, &a);
+        if (gate != NULL) zni_gate_run(gate, &a, x, plane, to + (size_t)p * plane);
+        else if (t->pending == ZNI_PENDING_SUM) {
             const zn_real *y = zni_source(t->in[1], n, c, &b);
             zni_map_add(&a, x, &b, y, plane, relu, to + (size_t)p * plane);
         } else {
@@ -4369,8 +4398,7 @@ static void zni_forget(zn_tensor *t) {
                              : t->op != ZNI_OP_SHUFFLE_ATTENTION || !zni_available(from)) return;
     zni_buffer_give(t->ctx, t->data);
     t->data = NULL;
-    if (t->op == ZNI_OP_RELU) t->pending = ZNI_PENDING_RELU;
-    else t->forgotten = 1;
+    t->pending = t->op == ZNI_OP_RELU ? ZNI_PENDING_RELU : ZNI_PENDING_GATE;
 }
 /* Computes what is pending; 0 when memory is out. */
 static int zni_fill_in(zn_tensor *t) {
@@ -4598,6 +4626,10 @@ static int zni_residual(const zn_tensor *x) { return x->pending == ZNI_PENDING_R
 static zni_input zni_conv_input(const zn_tensor *x) {
     const zn_tensor *a = zni_residual(x) ? x->in[0]->in[0] : x, *b = zni_residual(x) ? x->in[0]->in[1] : NULL;
     zni_input in = zni_input_of(NULL, NULL);
+    if (x->pending == ZNI_PENDING_GATE) {
+        a = x->in[0];
+        in.gates = x->gates;
+    }
     in.x = a->pending == ZNI_PENDING_MAP ? a->base->data : a->data;
     in.maps = a->pending == ZNI_PENDING_MAP ? a->maps : NULL;
     if (b != NULL) {
@@ -4627,7 +4659,7 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
     in[1] = w;
     in[2] = bias;
     if (!zni_ready(w) || !zni_ready(bias)) return NULL;
-    if ((zni_conv_work(&s) < ZNI_CONV_FAST || (x->pending != ZNI_PENDING_MAP && !(zni_residual(x) && zni_conv_lines(&s)))) && !zni_ready(x)) return NULL;
+    if ((zni_conv_work(&s) < ZNI_CONV_FAST || (x->pending != ZNI_PENDING_MAP && !((zni_residual(x) || x->pending == ZNI_PENDING_GATE) && zni_conv_lines(&s)))) && !zni_ready(x)) return NULL;
     y = zni_result_fill(zni_result_bare(ctx, ZNI_OP_CONV2D, zn_shape4(s.n, s.o, s.oh, s.ow), 3, in));
     if (y == NULL) return NULL;
     y->ints[0] = stride;
@@ -4649,6 +4681,14 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
         result = zni_conv2d_forward(ctx, &s, &input, w->data, bias != NULL ? bias->data : NULL, y->data, y->moments);
     }
     return result == ZN_OK ? y : NULL;
+}
+/* Whether y is a convolution that reads attention's result through its gates. */
+static int zni_conv_gated(const zn_tensor *y) {
+    const zn_tensor *x = y->in[0];
+    zni_conv_shape s;
+    if (y->op != ZNI_OP_CONV2D || x->pending != ZNI_PENDING_GATE || x->in[0]->pending != ZNI_PENDING_MAP) return 0;
+    s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
+    return zni_conv_lines(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST;
 }
 /* Whether y, a convolution, is the last to add to its input's gradient, and passes the ReLU that the input came out of while
    it is at it. */
@@ -4973,7 +5013,7 @@ ZN_API zn_tensor *zn_relu(zn_ctx *ctx, zn_tensor *x) {
     zn_tensor *y;
     ptrdiff_t i;
     if (x == NULL) return NULL;
-    if (x->op == ZNI_OP_RELU && !zni_ready(x)) return NULL;
+    if ((x->op == ZNI_OP_RELU || x->pending == ZNI_PENDING_GATE) && !zni_ready(x)) return NULL;
     y = zni_result_bare(ctx, ZNI_OP_RELU, x->shape, 1, &x);
     if (y == NULL) return NULL;
     if (x->pending == ZNI_PENDING_SUM && y->needs_grad) {
@@ -5104,10 +5144,12 @@ static size_t zni_broadcast_row(const zn_shape *a, const size_t step[ZN_MAX_DIMS
 }
 static zn_tensor *zni_pair(zn_ctx *ctx, int op, const char *name, zn_tensor *a, zn_tensor *b, size_t step[ZN_MAX_DIMS]) {
     zn_tensor *in[2], *y;
+    int i;
     if (a == NULL || b == NULL || !zni_broadcast(ctx, name, a, b, step)) return NULL;
     in[0] = a;
     in[1] = b;
-    if ((a->pending == ZNI_PENDING_RELU && !zni_ready(a)) || (b->pending == ZNI_PENDING_RELU && !zni_ready(b))) return NULL;
+    for (i = 0; i < 2; ++i)
+        if ((in[i]->pending == ZNI_PENDING_RELU || in[i]->pending == ZNI_PENDING_GATE) && !zni_ready(in[i])) return NULL;
     if (op == ZNI_OP_ADD && a->shape.dims == 4 && zni_shape_equal(a->shape, b->shape) && (a->pending == ZNI_PENDING_MAP || b->pending == ZNI_PENDING_MAP) &&
         a->pending != ZNI_PENDING_SUM && b->pending != ZNI_PENDING_SUM && !a->created && !b->created && ctx->no_grad == 0) { /* a residual link */
         y = zni_result_bare(ctx, op, a->shape, 2, in);
@@ -5437,48 +5479,38 @@ static const zn_real *zni_attention_input(const zn_tensor *x, size_t p, zn_real 
     zni_map_run(&map, from, plane, scratch);
     return scratch;
 }
-static void zni_attention_plane(zn_tensor *y, size_t p, int again, zn_real *scratch) {
+/* Of plane p of x: its mean and spread, which are saved, and the gate it goes through. scratch: a plane's values. */
+static zni_plane_gate zni_attention_gate(const zn_tensor *y, size_t p, zn_real *scratch) {
     zn_tensor *const *in = y->in;
     size_t channels = (size_t)y->shape.n[1], plane = (size_t)y->shape.n[2] * (size_t)y->shape.n[3], half = in[1]->count, c = p % channels, k = c % half;
-    const zn_real *from = zni_attention_input(in[0], p, scratch);
-    zn_real *to = y->data + (p - c + zni_shuffled(c, channels, 2)) * plane;
-    double mu, inv, slope, offset;
-    if (!again) {
-        double sums[2] = {0.0, 0.0}, off, var;
-        zni_power_sums(from, plane, from[0], sums);
-        off = sums[0] / (double)plane;
-        var = sums[1] / (double)plane - off * off;
-        y->saved[2 * p] = (zn_real)(off + (double)from[0]);
-        y->saved[2 * p + 1] = (zn_real)(1.0 / sqrt((var > 0.0 ? var : 0.0) + y->reals[0]));
-    }
+    const zn_real *x = zni_attention_input(in[0], p, scratch);
+    double sums[2] = {0.0, 0.0}, off, var, mu, inv, slope, offset;
+    zni_plane_gate gate;
+    zni_power_sums(x, plane, x[0], sums);
+    off = sums[0] / (double)plane;
+    var = sums[1] / (double)plane - off * off;
+    y->saved[2 * p] = (zn_real)(off + (double)x[0]);
+    y->saved[2 * p + 1] = (zn_real)(1.0 / sqrt((var > 0.0 ? var : 0.0) + y->reals[0]));
     mu = (double)y->saved[2 * p]; /* as backward reads them */
     inv = (double)y->saved[2 * p + 1];
+    gate.from = c;
     if (c / half % 2 == 0) {
-        zni_affine(from, plane, (zn_real)zni_sigmoid((double)in[1]->data[k] * mu + (double)in[2]->data[k]), 0, to, 0);
-        return;
+        slope = 0.0;
+        offset = (double)in[1]->data[k] * mu + (double)in[2]->data[k];
+    } else { /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
+        slope = (double)in[3]->data[k] * (double)in[5]->data[k] * inv;
+        offset = (double)in[3]->data[k] * (double)in[6]->data[k] + (double)in[4]->data[k] - slope * mu;
     }
-    /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
-    slope = (double)in[3]->data[k] * (double)in[5]->data[k] * inv;
-    offset = (double)in[3]->data[k] * (double)in[6]->data[k] + (double)in[4]->data[k] - slope * mu;
-    if (slope == 0.0) zni_affine(from, plane, (zn_real)zni_sigmoid(offset), 0, to, 0);
-    else zni_gate_run(from, plane, (zn_real)slope, (zn_real)offset, to);
-}
-/* y->data, and unless that was done before what is saved; 0 when memory is out. */
-static int zni_attention_fill(zn_tensor *y, int again) {
-    size_t planes = (size_t)y->shape.n[0] * (size_t)y->shape.n[1], plane = y->count / planes;
-    int pending = y->in[0]->pending == ZNI_PENDING_MAP;
-    zn_real *scratch = pending ? zni_reals_take(y->ctx, zni_size_mul(plane, (size_t)zni_max_threads())) : NULL; /* each thread's own */
-    ptrdiff_t p;
-    if (pending && scratch == NULL) return 0;
-    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < (ptrdiff_t)planes; ++p) zni_attention_plane(y, (size_t)p, again, scratch != NULL ? scratch + (size_t)zni_thread() * plane : NULL);
-    zni_buffer_give(y->ctx, scratch);
-    return 1;
+    gate.slope = (zn_real)slope;
+    gate.offset = (zn_real)(gate.slope == 0 ? zni_sigmoid(offset) : offset);
+    return gate;
 }
 ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cweight, zn_tensor *cbias, zn_tensor *sweight,
                                        zn_tensor *sbias, zn_tensor *gn_weight, zn_tensor *gn_bias, int groups, double eps) {
     zn_tensor *in[7], *y;
-    size_t half;
+    zn_real *scratch;
+    size_t half, channels, plane;
+    ptrdiff_t planes, p;
     int i;
     if (!zni_need_dims(ctx, "shuffle_attention", x, 4)) return NULL;
     if (groups < 1 || x->shape.n[1] % (2 * groups) != 0) {
@@ -5498,11 +5530,24 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     for (i = 1; i < 7; ++i)
         if (!zni_ready(in[i])) return NULL;
     if (x->pending != ZNI_PENDING_MAP && !zni_ready(x)) return NULL;
-    y = zni_result_fill(zni_result_bare(ctx, ZNI_OP_SHUFFLE_ATTENTION, x->shape, 7, in));
-    if (y == NULL || zni_save(y, 2 * (size_t)x->shape.n[0] * (size_t)x->shape.n[1]) == NULL) return NULL;
+    channels = (size_t)x->shape.n[1];
+    planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
+    y = zni_result_bare(ctx, ZNI_OP_SHUFFLE_ATTENTION, x->shape, 7, in);
+    if (y == NULL || zni_save(y, 2 * (size_t)planes) == NULL) return NULL;
     y->ints[0] = groups;
     y->reals[0] = eps;
-    return zni_attention_fill(y, 0) ? y : NULL;
+    y->gates = (zni_plane_gate *)zni_buffer_take(ctx, zni_size_mul((size_t)planes, sizeof *y->gates));
+    plane = y->count / (size_t)planes;
+    scratch = zni_reals_take(ctx, zni_size_mul(plane, (size_t)zni_max_threads())); /* each thread's own */
+    if (ctx->code != ZN_OK) return NULL;
+    ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) {
+        size_t c = (size_t)p % channels;
+        y->gates[(size_t)p - c + zni_shuffled(c, channels, 2)] = zni_attention_gate(y, (size_t)p, scratch + (size_t)zni_thread() * plane);
+    }
+    zni_buffer_give(ctx, scratch);
+    y->pending = ZNI_PENDING_GATE; /* unless nobody would keep it, or its input could be changed by its owner */
+    return (y->needs_grad && x->pending == ZNI_PENDING_MAP) || zni_ready(y) ? y : NULL;
 }
 /* One plane's dx, and its share of the parameters' gradients in d[6] (order of the inputs 1 to 6). */
 static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *scratch, zn_real *dx, int add, double d[6]) {
@@ -5796,18 +5841,18 @@ static int zni_recall_sides(zn_tensor *sum) {
 static int zni_recall(zn_tensor *t) {
     if (t == NULL) return 1;
     if (t->pending == ZNI_PENDING_RELU) return zni_recall_sides(t->in[0]) && zni_fill_in(t);
-    if (!t->forgotten) return 1;
-    t->data = zni_reals_take(t->ctx, t->count);
-    if (t->data == NULL || !zni_recall(t->in[0]) || !zni_recall(t->in[0]->base)) return 0;
-    t->forgotten = 0;
-    return zni_attention_fill(t, 1);
+    return t->pending != ZNI_PENDING_GATE || (zni_recall(t->in[0]) && zni_recall(t->in[0]->base) && zni_fill_in(t));
 }
-/* What the backward of t reads: nothing of a sum; of a residual sum's ReLU that a convolution is the last to read, the sides. */
+/* What the backward of t reads: nothing of a sum; of what a convolution reads through gates, and of a residual sum's ReLU that
+   it is the last to read, what these are computed from. */
 static int zni_recall_inputs(zn_tensor *t) {
     int i, good = t->op != ZNI_OP_RELU || t->passed || zni_recall(t);
+    zn_tensor *x = t->in[0];
     if (t->op == ZNI_OP_ADD) return 1;
-    for (i = 0; i < ZNI_MAX_INPUTS && good; ++i)
-        good = t->in[i] == NULL || (zni_residual(t->in[i]) && zni_conv_last(t) ? zni_recall_sides(t->in[i]->in[0]) : zni_recall(t->in[i]) && zni_recall(t->in[i]->base));
+    if (zni_conv_gated(t)) good = zni_recall(x->in[0]->base) && zni_recall(t->in[1]);
+    else if (x != NULL && zni_residual(x) && zni_conv_last(t)) good = zni_recall_sides(x->in[0]) && zni_recall(t->in[1]);
+    else
+        for (i = 0; i < ZNI_MAX_INPUTS && good; ++i) good = t->in[i] == NULL || (zni_recall(t->in[i]) && zni_recall(t->in[i]->base));
     return good;
 }
 ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {

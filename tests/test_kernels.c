@@ -122,6 +122,30 @@ static void check_slopes(zn_ctx *ctx, const zni_conv_shape *s, const zni_input *
     zni_free(ctx, y), zni_free(ctx, made), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0), zni_free(ctx, slopes), zni_free(ctx, maps);
 }
 
+/* What attention makes of x, read by both passes of a convolution through the gates: the same bits as from what it made before. */
+static void check_gates(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *dy, const zn_real *w, size_t nx, size_t ny, size_t nw, const char *name) {
+    zn_real *made = numbers(ctx, "made", nx), *y = numbers(ctx, "y", ny), *y0 = numbers(ctx, "y0", ny), *dx = numbers(ctx, "dx", nx), *dx0 = numbers(ctx, "dx", nx);
+    zn_real *dw = numbers(ctx, "dw", nw), *dw0 = numbers(ctx, "dw", nw);
+    size_t plane = (size_t)s->h * (size_t)s->w, planes = (size_t)s->n * (size_t)s->c, i;
+    zni_plane_gate *gates = (zni_plane_gate *)zni_alloc(ctx, planes * sizeof *gates);
+    zni_map *maps = (zni_map *)zni_alloc(ctx, (size_t)s->c * sizeof *maps);
+    zni_input through = zni_input_of(x, maps), whole = zni_input_of(made, NULL), grad = zni_input_of(dy, NULL);
+    zni_pass p = zni_pass_forward(s);
+    int shares = zni_conv_shares(s);
+    some_maps(maps, s->c);
+    for (i = 0; i < planes; ++i) {
+        gates[i].from = (i * 7 + i / (size_t)s->c) % (size_t)s->c;
+        gates[i].slope = i % 3 == 0 ? 0 : (zn_real)0.4 * (zn_real)(i % 5) - 1;
+        gates[i].offset = (zn_real)0.3;
+        zni_gate_run(&gates[i], &maps[gates[i].from], x + (i / (size_t)s->c * (size_t)s->c + gates[i].from) * plane, plane, made + i * plane);
+    }
+    through.gates = gates;
+    CHECK_FOR(zni_pass_run(ctx, &p, &through, w, NULL, y, 0, NULL, NULL) == ZN_OK && zni_pass_run(ctx, &p, &whole, w, NULL, y0, 0, NULL, NULL) == ZN_OK, name);
+    CHECK_FOR(zni_pass_weights(ctx, s, &through, &grad, dw, shares ? w : NULL, dx, 0, 0, NULL) == ZN_OK && zni_pass_weights(ctx, s, &whole, &grad, dw0, shares ? w : NULL, dx0, 0, 0, NULL) == ZN_OK, name);
+    CHECK_FOR(memcmp(y, y0, ny * sizeof *y) == 0 && memcmp(dw, dw0, nw * sizeof *dw) == 0 && memcmp(dx, dx0, nx * sizeof *dx) == 0, name);
+    zni_free(ctx, made), zni_free(ctx, y), zni_free(ctx, y0), zni_free(ctx, dx), zni_free(ctx, dx0), zni_free(ctx, dw), zni_free(ctx, dw0), zni_free(ctx, gates), zni_free(ctx, maps);
+}
+
 /* A residual sum read by both passes of a convolution: the same bits as from the sum computed before, which the first keeps;
    and a gradient that passes the sum's ReLU at once. x is any side, `w`, `dy` and the counts those of the convolution. */
 static void check_residual(zn_ctx *ctx, const zni_conv_shape *s, const zn_real *x, const zn_real *w, const zn_real *dy, size_t nx, size_t ny, size_t nw, const char *name) {
@@ -201,6 +225,7 @@ static void check_conv(zn_ctx *ctx, const int *v) {
         CHECK_FOR(difference(dx, dx0, nx, sqrt(sum)) < 4 * tolerance, name);
     }
     if (zni_conv_lines(&s)) check_residual(ctx, &s, x, w, dy, nx, ny, nw, name);
+    if (zni_conv_lines(&s)) check_gates(ctx, &s, x, dy, w, nx, ny, nw, name);
     if (zni_conv_shares(&s)) check_slopes(ctx, &s, &in, dy, w, nx, ny, nw, name);
     zni_free(ctx, maps);
     zni_free(ctx, x), zni_free(ctx, w), zni_free(ctx, bias), zni_free(ctx, dy), zni_free(ctx, y);
@@ -305,6 +330,7 @@ static void test_wide(void) {
     enum { COUNT = 1003 };
     static zn_real x[COUNT], y[COUNT], start[COUNT], out[COUNT], first[COUNT];
     const int runs[3] = {1, zni_kernels_run(1), zni_kernels_run(2)};
+    const zni_plane_gate gate[2] = {{0, (zn_real)1.3, (zn_real)-0.2}, {0, 0, (zn_real)0.4}};
     zni_slope slope = {{(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, (zn_real)0.7, (zn_real)0.1, (zn_real)-0.3};
     zni_map a = {(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, b = {(zn_real)-0.1, (zn_real)0.9, (zn_real)0.4, 0};
     const zn_real *rows[8];
@@ -330,8 +356,8 @@ static void test_wide(void) {
 #define CALL(f) f(&slope, y, x, COUNT, out, add)
         WIDE(zni_slope_run, const zni_slope *, const zn_real *, const zn_real *, size_t, zn_real *, int);
 #undef CALL
-#define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out)
-        WIDE(zni_gate_run, const zn_real *, size_t, zn_real, zn_real, zn_real *);
+#define CALL(f) f(&gate[add], &a, x, COUNT, out)
+        WIDE(zni_gate_run, const zni_plane_gate *, const zni_map *, const zn_real *, size_t, zn_real *);
 #undef CALL
 #define CALL(f) (sums[0] = sums[1] = 0.0, f(y, x, COUNT, (zn_real)1.3, (zn_real)-0.2, (zn_real)0.1, sums), memcpy(out, sums, sizeof sums))
         WIDE(zni_gate_sums, const zn_real *, const zn_real *, size_t, zn_real, zn_real, zn_real, double *);

@@ -352,7 +352,8 @@ static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
     return zn_sum(ctx, zn_mul(ctx, y, s->kind < 6 ? s->fixed : y));
 }
 /* Norms whose sums are taken by who ends their gradient, and whose gradient the convolution before them computes; and those
-   that somebody else reads too, before or after, or whose convolution or sum somebody else reads, so that nobody may. */
+   that somebody else reads too, before or after, or whose convolution or sum somebody else reads, so that nobody may. Attention
+   that a convolution reads, two, a ReLU, a sum. */
 static zn_tensor *norms_loss(zn_ctx *ctx, void *user) {
     const sums *s = (const sums *)user;
     zn_tensor *c = zn_conv2d(ctx, s->kind == 13 ? s->fixed : s->x, s->w[0], s->kind == 12 ? s->beta : NULL, 1, 0, 1), *beside = NULL, *n, *other = NULL, *sum = NULL, *r, *y;
@@ -367,14 +368,16 @@ static zn_tensor *norms_loss(zn_ctx *ctx, void *user) {
         r = zn_relu(ctx, sum);
     } else r = s->kind == 11 ? n : zn_relu(ctx, n);
     if (s->kind == 9) r = zn_relu(ctx, zn_batch_norm(ctx, zn_conv2d(ctx, r, s->deep, NULL, 1, 1, 8), s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
-    if (s->kind == 14) r = zn_shuffle_attention(ctx, r, s->gate[0], s->gate[1], s->gate[2], s->gate[3], s->gate[4], s->gate[5], 2, 1e-2);
+    if (s->kind == 14 || s->kind > 16) r = zn_shuffle_attention(ctx, r, s->gate[0], s->gate[1], s->gate[2], s->gate[3], s->gate[4], s->gate[5], 2, 1e-2);
+    if (s->kind == 18) r = zn_relu(ctx, r);
+    if (s->kind == 19) r = zn_add(ctx, normed(ctx, s, s->x, 1), r);
     if (s->kind == 3) beside = zn_mul(ctx, r, s->fixed);
     y = zn_conv2d(ctx, r, s->w[2], NULL, 1, 0, 1);
     if (s->kind == 4) beside = zn_mul(ctx, c, s->fixed);
     if (s->kind == 7) beside = zn_mul(ctx, sum, s->fixed);
     if (s->kind == 8) beside = zn_conv2d(ctx, other, s->w[3], NULL, 1, 0, 1);
     if (s->kind == 15) beside = zn_conv2d(ctx, n, s->w[3], NULL, 1, 0, 1);
-    if (s->kind == 16) beside = zn_conv2d(ctx, r, s->w[3], NULL, 1, 0, 1);
+    if (s->kind == 16 || s->kind == 17) beside = zn_conv2d(ctx, r, s->w[3], NULL, 1, 0, 1);
     y = zn_sum(ctx, zn_mul(ctx, y, s->fixed));
     return beside != NULL ? zn_add(ctx, y, zn_sum(ctx, beside)) : y;
 }
@@ -409,12 +412,12 @@ static void test_links(zn_ctx *ctx) {
     s.deep = zn_param(ctx, zn_shape4(8, 1, 3, 3), &rng);
     for (i = 0; i < 6; ++i) s.gate[i] = zn_param(ctx, zn_shape1(2), &rng);
     check_twice(ctx, &s, 7, links_loss);
-    check_twice(ctx, &s, 17, norms_loss);
+    check_twice(ctx, &s, 20, norms_loss);
     o.per_tensor = 64;
     o.step = 1e-6; /* many values stand near the kink of a ReLU */
     check_sums(ctx, &s, "links", 7, links_loss, &o);
     o.step = 5e-6;
-    check_sums(ctx, &s, "norms", 17, norms_loss, &o);
+    check_sums(ctx, &s, "norms", 20, norms_loss, &o);
 }
 
 /* The tape's memory must not grow with the steps. */
