@@ -5595,10 +5595,14 @@ static zn_result zni_shuffle_attention_backward(zn_tensor *y) {
         }
         if (shares != NULL) zni_gather_join(&gather, (int)channels, shares, x->shape.n[0]);
         ZNI_OMP(parallel for private(i, p) if (6 * planes > ZNI_PARALLEL_MIN))
-        for (k = 0; k < half; ++k)
+        for (k = 0; k < half; ++k) {
+            zn_real sum[6]; /* its own: threads that add to neighbours in memory wait for each other (16 of them, ZenNet-M's backward: twice as long) */
+            for (i = 0; i < 6; ++i) sum[i] = g[i] != NULL ? g[i][k] : 0;
             for (p = k; p < (ptrdiff_t)planes; p += half)
-                for (i = 0; i < 6; ++i)
-                    if (g[i] != NULL) g[i][k] += (zn_real)parts[6 * p + i];
+                for (i = 0; i < 6; ++i) sum[i] += (zn_real)parts[6 * p + i];
+            for (i = 0; i < 6; ++i)
+                if (g[i] != NULL) g[i][k] = sum[i];
+        }
     }
     zni_gather_end(&gather, norms);
     zni_buffer_give(y->ctx, shares);
