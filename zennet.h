@@ -2701,13 +2701,13 @@ ZNI_INLINE void zni_slope_run_body(const zni_slope *slope, const zn_real *dy, co
     else zni_slope_run_of(*slope, dy, x, count, to, 0, 0);
 }
 ZNI_WIDE(zni_slope_run, (const zni_slope *slope, const zn_real *dy, const zn_real *x, size_t count, zn_real *to, int add), (slope, dy, x, count, to, add))
-/* What gradients of data leave to the batch norms that get them: their sums over each channel, taken while the gradient is in the
-   cache (both norms, of a residual sum; of a norm x and maps). */
+/* The sums of the batch norms that get a gradient (two, where a residual sum hands it to both its sides), taken by who computes
+   it, while it is in the cache. */
 typedef struct zni_gather {
-    int count, done; /* norms; the sums were taken */
-    const zn_real *x[2];
-    const zni_map *maps[2];
-    double *sums[2]; /* two for each channel */
+    int count, done;         /* norms; whether the sums were taken */
+    const zn_real *x[2];     /* what a norm read, */
+    const zni_map *maps[2];  /* what it and the ReLU after it made of that, one for each channel */
+    double *sums[2];         /* two for each channel, see zni_map_sums */
 } zni_gather;
 /* Channel c's values from .. to - 1 of dx, counted as if its planes followed each other, add to `part` (zni_gather_room). */
 static void zni_gather_add(const zni_gather *g, int channels, int c, const zn_real *dx, size_t plane, size_t from, size_t to, double *part) {
@@ -4166,7 +4166,21 @@ static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy,
    attention that reads them computes them while it loads what the norm read, and their memory is never needed. So is what
    attention makes of them (ZNI_PENDING_GATE), for 1 x 1 convolutions. A residual sum (ZNI_PENDING_SUM) waits for its ReLU in
    the same way, and that (ZNI_PENDING_RELU) for the convolution that reads it first and writes it on the way. The values are
-   the same as if each had been computed by itself. */
+   the same as if each had been computed by itself.
+
+   So does the way back: a norm's gradient is a sum over the batch, then an affine map. Of  c = conv(..), r = ReLU(norm(c)),
+   d = conv(r)  memory is touched by
+
+     forward   conv         writes c, and counts its moments while it is in the cache
+               norm, ReLU   nothing: a map for each channel
+               conv         reads c through the maps, writes d
+     backward  conv         reads c through the maps, and the gradient of d; writes g, that of r, and while g is in the cache
+                            adds up what the norm needs (zni_gather)
+               ReLU, norm   nothing: a slope for each channel
+               conv         reads g and c through the slopes, which is the gradient of c
+
+   Where one of the convolutions cannot, the norm makes a pass of its own for its sums, or the gradient of c is written by one
+   (zni_batch_norm_backward, zni_grad_slope). */
 enum { ZNI_PENDING_NOT = 0, ZNI_PENDING_MAP, ZNI_PENDING_GATE, ZNI_PENDING_SUM, ZNI_PENDING_RELU };
 
 /* What computed a result: a row of zni_ops. */
