@@ -3110,7 +3110,7 @@ typedef struct zni_blocks {
 
 #define ZNI_BAND_REALS 49152 /* of one thread's band: half of a common second-level cache */
 #define ZNI_MIN_TASKS 48     /* tasks wanted, so that many threads share them evenly; never their number of threads */
-#define ZNI_EVEN_TASKS 16    /* and a multiple of this: as many as cores have, or twice, or half */
+#define ZNI_EVEN_TASKS 16    /* and a multiple of this: of 49, one of 16 threads would have 4 and most 3 */
 /* Tasks go to threads in order, in equal shares: pass after pass a thread finds the same samples in its own cache. In spells
    when two threads that share data are slow, though two processes side by side are not (so it seems that their cores have no
    third cache in common then), a Zen-score of ZenNet-M takes 130 ms that way and 156 with tasks for whoever is free, a training
@@ -3132,7 +3132,7 @@ static int zni_blocks_plan(zn_ctx *ctx, const zni_pass *p, int extra, int granul
     out->positions = zni_window_positions(w);
     out->granule = granule;
     out->granules = (out->positions + granule - 1) / granule;
-    out->count = (int)(positions / fit + 0.999);
+    out->count = (int)ceil(positions / fit);
     if (out->count > ZNI_EVEN_TASKS / 2) out->count = (out->count + ZNI_EVEN_TASKS / 2) / ZNI_EVEN_TASKS * ZNI_EVEN_TASKS;
     if (out->count > out->granules) out->count = (int)out->granules;
     out->len = (int)((out->granules + out->count - 1) / out->count) * granule;
@@ -3549,6 +3549,7 @@ static int zni_conv_lines(const zni_conv_shape *s) {
     return s->k == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1 && (double)s->h * s->w < INT_MAX / 4;
 }
 static int zni_conv_shares(const zni_conv_shape *s) { return zni_conv_lines(s) && s->o <= ZNI_DOT_BAND; }
+static int zni_conv_shares_fast(const zni_conv_shape *s) { return zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST; }
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
     *p = zni_pass_forward(s);
@@ -4136,7 +4137,7 @@ static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, 
                                           zni_gather *gather) {
     zn_result result = ZN_ERROR_UNSUPPORTED;
     if (zni_woven_fits(s)) return zni_woven_backward(ctx, s, in, dy, w, dw, dx, add, gather);
-    if (dw != NULL && dx != NULL && zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST) result = zni_pass_weights(ctx, s, in, dy, dw, w, dx, add, relu, gather);
+    if (dw != NULL && dx != NULL && zni_conv_shares_fast(s)) result = zni_pass_weights(ctx, s, in, dy, dw, w, dx, add, relu, gather);
     if (result != ZN_ERROR_UNSUPPORTED || relu || dy->slopes != NULL) return result;
     result = dw != NULL ? zni_conv2d_backward_weights(ctx, s, in, dy, dw) : ZN_OK;
     return dx != NULL && result == ZN_OK ? zni_conv2d_backward_data(ctx, s, dy->x, w, dx, add, gather) : result;
@@ -4502,14 +4503,18 @@ static void zni_grad_masked(zn_tensor *x) {
     x->mask = NULL;
     x->masked = 0;
 }
-/* The gradient of a convolution's result passes the norm that read it, into memory of its own where a twin has it too. */
-static void zni_grad_slope(zn_tensor *x) {
+/* to (+)= what a norm of x makes of its gradient g, which may be `to` itself. */
+static void zni_slopes_run(const zn_tensor *x, const zni_slope *slopes, const zn_real *g, zn_real *to, int add) {
     ptrdiff_t p, planes = (ptrdiff_t)x->shape.n[0] * x->shape.n[1];
     size_t plane = x->count / (size_t)planes;
+    ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
+    for (p = 0; p < planes; ++p) zni_slope_run(slopes + p % x->shape.n[1], g != to ? g + (size_t)p * plane : NULL, x->data + (size_t)p * plane, plane, to + (size_t)p * plane, add);
+}
+/* The gradient of a convolution's result passes the norm that read it, into memory of its own where a twin has it too. */
+static void zni_grad_slope(zn_tensor *x) {
     zn_real *to = x->twin != NULL ? zni_reals_take(x->ctx, x->count) : x->grad;
     if (to == NULL) return;
-    ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) zni_slope_run(x->slopes + p % x->shape.n[1], to != x->grad ? x->grad + (size_t)p * plane : NULL, x->data + (size_t)p * plane, plane, to + (size_t)p * plane, 0);
+    zni_slopes_run(x, x->slopes, x->grad, to, 0);
     if (x->twin != NULL) zni_grad_leave(x);
     zni_buffer_give(x->ctx, x->slopes);
     x->slopes = NULL;
@@ -4711,7 +4716,7 @@ static int zni_conv_last(const zn_tensor *y) {
     zni_conv_shape s;
     if (y->op != ZNI_OP_CONV2D || x->op != ZNI_OP_RELU || x->base != NULL || x->readers != 1 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
     s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
-    return zni_conv_shares(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST;
+    return zni_conv_shares_fast(&s);
 }
 /* Batch norm `norm` will get the gradient that is being completed: room for its sums. */
 static void zni_gather_for(zn_tensor *norm, const zni_map *maps, zni_gather *g, zn_tensor *norms[2]) {
@@ -4748,7 +4753,7 @@ static int zni_conv_sloped(const zn_tensor *y) {
     zni_conv_shape s;
     if (y->op != ZNI_OP_CONV2D || y->in[2] != NULL || y->shape.dims != 4 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
     s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
-    return zni_woven_fits(&s) || (zni_conv_shares(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST);
+    return zni_woven_fits(&s) || zni_conv_shares_fast(&s);
 }
 static zn_result zni_conv2d_backward(zn_tensor *y) {
     zn_tensor *x = y->in[0], *w = y->in[1], *norms[2];
@@ -4909,7 +4914,6 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
     /* the convolution that x came out of reads dy through the slopes, and dx is never there */
     int leaves = zni_conv_sloped(x) && x->grad == NULL && !x->borrowed;
     ptrdiff_t planes = (ptrdiff_t)x->shape.n[0] * channels, p;
-    size_t plane = x->count / (size_t)planes;
     zn_real *dy = y->grad, *dgamma = zni_grad_zeroed(gamma), *dbeta = zni_grad_zeroed(y->in[2]), *dx = leaves ? NULL : zni_grad_take(x, y, &add);
     zni_slope *slopes = (zni_slope *)zni_buffer_take(y->ctx, zni_size_mul((size_t)channels, sizeof *slopes));
     double *parts = NULL;
@@ -4932,9 +4936,7 @@ static zn_result zni_batch_norm_backward(zn_tensor *y) {
             if (dbeta != NULL) dbeta[c] += (zn_real)sum[0];
             slopes[c] = zni_norm_slope(y, c, sum);
         }
-        ZNI_OMP(parallel for schedule(static) if (x->count > ZNI_PARALLEL_MIN))
-        for (p = 0; p < (dx != NULL ? planes : 0); ++p)
-            zni_slope_run(&slopes[p % channels], dy == dx ? NULL : dy + (size_t)p * plane, x->data + (size_t)p * plane, plane, dx + (size_t)p * plane, add);
+        if (dx != NULL) zni_slopes_run(x, slopes, dy, dx, add);
         zni_grad_masked(y);
     }
     zni_buffer_give(y->ctx, parts);
@@ -5553,13 +5555,13 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     y->gates = (zni_plane_gate *)zni_buffer_take(ctx, zni_size_mul((size_t)planes, sizeof *y->gates));
     plane = y->count / (size_t)planes;
     scratch = zni_reals_take(ctx, zni_size_mul(plane, (size_t)zni_max_threads())); /* each thread's own */
-    if (ctx->code != ZN_OK) return NULL;
     ZNI_OMP(parallel for if (y->count > ZNI_PARALLEL_MIN))
-    for (p = 0; p < planes; ++p) {
+    for (p = 0; p < (ctx->code == ZN_OK ? planes : 0); ++p) {
         size_t c = (size_t)p % channels;
         y->gates[(size_t)p - c + zni_shuffled(c, channels, 2)] = zni_attention_gate(y, (size_t)p, scratch + (size_t)zni_thread() * plane);
     }
     zni_buffer_give(ctx, scratch);
+    if (ctx->code != ZN_OK) return NULL;
     y->pending = ZNI_PENDING_GATE; /* unless nobody would keep it, or its input could be changed by its owner */
     return (y->needs_grad && x->pending == ZNI_PENDING_MAP) || zni_ready(y) ? y : NULL;
 }
