@@ -2687,10 +2687,11 @@ ZNI_WIDE(zni_map_sums, (const zni_map *m, const zn_real *dy, const zn_real *x, s
 typedef struct zni_slope { /* what a batch norm makes of its gradient: a * g + b * (x - mean) + d, g as above */
     zni_map map;
     zn_real a, b, d;
+    double sum; /* of that over the batch: none in training, when the mean does not count */
 } zni_slope;
 /* Of a map's ReLU alone. */
 static zni_slope zni_relu_slope(const zni_map *m) {
-    zni_slope s = {{0, 0, 0, 1}, 1, 0, 0};
+    zni_slope s = {{0, 0, 0, 1}, 1, 0, 0, 0};
     s.map = *m;
     s.map.relu = 1;
     return s;
@@ -2722,12 +2723,14 @@ typedef struct zni_gather {
 } zni_gather;
 /* Channel c's values from .. to - 1 of dx, counted as if its planes followed each other, add to `part` (zni_gather_room). */
 static void zni_gather_add(const zni_gather *g, int channels, int c, const zn_real *dx, size_t plane, size_t from, size_t to, double *part) {
-    size_t n, first, last, at;
+    size_t n, first, last, at, soon;
     int i;
     for (n = from / plane; from < to; from = ++n * plane) {
         first = from - n * plane;
         last = to - n * plane < plane ? to - n * plane : plane;
         at = (n * (size_t)channels + (size_t)c) * plane + first;
+        for (i = 0; c + 1 < channels && i < g->count; ++i)
+            for (soon = at + plane; soon < at + plane + last - first; soon += ZNI_LINE_REALS) ZNI_PREFETCH(g->x[i] + soon);
         for (i = 0; i < g->count; ++i) zni_map_sums(g->maps[i] + c, dx + at, g->x[i] + at, last - first, part + 2 * (i * channels + c));
     }
 }
@@ -3361,12 +3364,13 @@ static void zni_pass_block(const zni_kernels *kernels, const zni_pass *p, const 
     zni_pass_band(p, blocks, group, in, begin, end, scratch);
     zni_pass_tiles(kernels, p, blocks->steps, blocks->off, panels, scratch, begin, end, dst, add, scratch + blocks->planes * (size_t)blocks->band);
 }
-/* Results of a forward pass before grid position q, as zni_moments_of counts them. */
+/* Values of a row of results before grid position q, as zni_moments_of counts them. Where only every second line and column gets
+   results, those beside and below belong to them. */
 static size_t zni_pass_before(const zni_pass *p, ptrdiff_t q) {
     const zni_window *w = &p->win;
     ptrdiff_t b = q % w->wp, a = q / w->wp % w->hp, n = q / w->wp / w->hp;
-    if (a >= w->gh) return (size_t)(n + 1) * p->dst_row;
-    return (size_t)n * p->dst_row + (size_t)a * (size_t)w->gw + (size_t)(b < w->gw ? b : w->gw);
+    size_t at = (size_t)a * p->dst_line + (b < w->gw ? (size_t)b * (size_t)p->dst_step : p->dst_line);
+    return (size_t)n * p->dst_row + (at < p->dst_row ? at : p->dst_row);
 }
 #define ZNI_COUNTED_BLOCK 200 /* positions of a block from which moments are taken block by block, while it is in the cache; else
                                  calls cost more than memory (2 % of a Zen-score of ZenNet-M) */
@@ -3555,11 +3559,11 @@ typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the 
     size_t tiles;                /* reals of the tiles of a chunk */
 } zni_dots;
 
-/* Whether grids are lines (zni_pass_finish); and whether both gradients are taken in one pass: one band holds all rows of dy. */
-static int zni_conv_lines(const zni_conv_shape *s) {
-    return s->k == 1 && s->stride == 1 && s->padding == 0 && s->groups == 1 && (double)s->h * s->w < INT_MAX / 4;
-}
-static int zni_conv_shares(const zni_conv_shape *s) { return zni_conv_lines(s) && s->o <= ZNI_DOT_BAND; }
+/* Whether grids are lines (zni_pass_finish); and whether both gradients are taken in one pass: one band holds all rows of dy, and
+   a value of dx gets something once. */
+static int zni_conv_pointwise(const zni_conv_shape *s) { return s->k == 1 && s->padding == 0 && s->groups == 1 && (double)s->h * s->w < INT_MAX / 4; }
+static int zni_conv_lines(const zni_conv_shape *s) { return zni_conv_pointwise(s) && s->stride == 1; }
+static int zni_conv_shares(const zni_conv_shape *s) { return zni_conv_pointwise(s) && s->stride <= 2 && s->o <= ZNI_DOT_BAND; }
 static int zni_conv_shares_fast(const zni_conv_shape *s) { return zni_conv_shares(s) && zni_conv_work(s) >= ZNI_CONV_FAST; }
 static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_dots *d) {
     zni_pass *p = &d->pass;
@@ -3574,7 +3578,7 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
-    if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data);
+    if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data); /* of stride 2: all of them, other lines and columns get zeros */
     if (!zni_blocks_plan(ctx, p, d->rows, d->w != NULL ? ZNI_TILE_VECTORS * lanes : lanes, d->outer ? ZNI_WEAVE : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
     d->weaves_x = d->blocks.steps < d->rows;
     if (d->outer) d->tiles = d->weaves_x ? zni_size_mul((size_t)(d->blocks.steps + lanes), (size_t)(d->rows + 8)) : zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
@@ -3653,17 +3657,16 @@ static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int r
         }
     }
 }
-/* dx of one block passes the ReLU: the block's band of x tells where. */
-static void zni_dots_relu(const zni_dots *d, ptrdiff_t begin, ptrdiff_t end, const zn_real *band) {
-    const zni_pass *p = &d->pass;
-    size_t now, at;
-    ptrdiff_t q;
-    int c;
-    for (c = 0; c < p->channels; ++c, band += d->blocks.band)
-        for (q = begin; q < end; q += (ptrdiff_t)now) {
-            now = zni_line_piece(p->src_channel, p->src_sample, q, end, &at);
-            zni_relu_grad(NULL, band + (q - begin), now, d->dx + at + (size_t)c * p->src_channel, 0);
-        }
+/* Values from .. end - 1 of channel c's planes of dx pass the ReLU that x came out of: of lines the band has x, which need not be
+   anywhere else. */
+static void zni_dots_relu(const zni_dots *d, int c, size_t from, size_t end, const zn_real *band, const zn_real *x) {
+    const zni_pass *p = &d->data;
+    size_t q, at, now;
+    for (q = from; q < end; q += now) {
+        now = zni_line_piece(p->dst_row, p->dst_sample, (ptrdiff_t)q, (ptrdiff_t)end, &at);
+        at += (size_t)c * p->dst_row;
+        zni_relu_grad(NULL, p->dst_step == 1 ? band + (q - from) : x + at, now, d->dx + at, 0);
+    }
 }
 /* Products of a chunk of rows over the blocks of one part. panels, off: of the data's gradient. */
 static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int task, const zni_input *in, const zni_input *dy, zn_real *sums,
@@ -3673,6 +3676,7 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
     int part = task % d->parts, chunk = task / d->parts % d->chunks, group = task / d->parts / d->chunks, first = chunk * d->rows;
     int rows = p->rows - first < d->rows ? p->rows - first : d->rows, block = (int)((int64_t)blocks->count * part / d->parts);
     int last = (int)((int64_t)blocks->count * (part + 1) / d->parts), c;
+    size_t from, to;
     zn_real *dy_band = scratch + blocks->planes * (size_t)blocks->band, *columns = dy_band + (size_t)d->rows * (size_t)blocks->band, *tiles = columns + ZNI_WEAVE * (ZNI_TILE_VECTORS + 1) * ZNI_MAX_LANES, *rest = d->outer ? tiles : tiles + d->tiles;
     sums += ((size_t)group * (size_t)d->parts + (size_t)part) * d->one + (d->outer ? (size_t)chunk * d->tiles : (size_t)first * (size_t)blocks->steps);
     if (d->outer) tiles = sums;
@@ -3685,10 +3689,14 @@ static void zni_dots_task(const zni_dots *d, const zni_kernels *kernels, int tas
         else zni_band(&d->dy, rows, dy->x + (size_t)group * d->dy_group + (size_t)first * d->dy_channel, p->dst_sample, d->dy_channel, NULL, q, len, dy_band, (size_t)blocks->band);
         if (d->outer) zni_outer_block(kernels, d, rows, len, dy_band, scratch, tiles, columns);
         else zni_dots_block(kernels, d, rows, len, dy_band, scratch, tiles);
-        if (d->w != NULL) zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, end, d->dx, d->add, rest);
-        if (d->relu) zni_dots_relu(d, q, end, scratch);
-        for (c = 0; c < (d->shares != NULL ? p->channels : 0); ++c)
-            zni_gather_add(d->gather, p->channels, c, d->dx, p->src_channel, (size_t)q, (size_t)end, d->shares + (size_t)part * zni_gather_room(d->gather, p->channels));
+        if (d->w == NULL) continue;
+        zni_pass_tiles(kernels, &d->data, rows, off, panels, dy_band, q, end, d->dx, d->add, rest);
+        from = zni_pass_before(&d->data, q);
+        to = zni_pass_before(&d->data, end);
+        for (c = 0; c < p->channels; ++c) {
+            if (d->relu) zni_dots_relu(d, c, from, to, scratch + (size_t)c * (size_t)blocks->band, in->x);
+            if (d->shares != NULL) zni_gather_add(d->gather, p->channels, c, d->dx, p->src_channel, from, to, d->shares + (size_t)part * zni_gather_room(d->gather, p->channels));
+        }
     }
     if (!d->outer) zni_dots_finish(kernels, d, rows, tiles, sums);
 }
@@ -3754,6 +3762,7 @@ static zn_result zni_pass_weights(zn_ctx *ctx, const zni_conv_shape *s, const zn
     scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     if (ctx->code == ZN_OK) {
         if (w != NULL) {
+            if (s->stride > 1 && !add) zni_conv_clear(s, 1, 0, 1, dx);
             zni_pass_pack(&d.data, kernels->rows, w, NULL, panels);
             for (task = 0; task < d.rows; ++task) off[task] = task * d.blocks.band;
         }
@@ -4163,14 +4172,14 @@ static zn_result zni_conv2d_backward_both(zn_ctx *ctx, const zni_conv_shape *s, 
     return dx != NULL && result == ZN_OK ? zni_conv2d_backward_data(ctx, s, dy->x, w, dx, add, gather) : result;
 }
 /* dbias += sum of dy, channel by channel. */
-static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zn_real *dy, zn_real *dbias) {
+static void zni_conv2d_backward_bias(const zni_conv_shape *s, const zni_input *dy, zn_real *dbias) {
     size_t out = (size_t)s->oh * (size_t)s->ow;
     int o, n;
     ZNI_OMP(parallel for private(n) if ((double)s->n * s->o * (double)out > ZNI_CONV_PARALLEL))
     for (o = 0; o < s->o; ++o) {
         double sums[2] = {0.0, 0.0};
-        for (n = 0; n < s->n; ++n) zni_power_sums(dy + ((size_t)n * (size_t)s->o + (size_t)o) * out, out, 0, sums);
-        dbias[o] += (zn_real)sums[0];
+        for (n = 0; n < s->n && dy->slopes == NULL; ++n) zni_power_sums(dy->x + ((size_t)n * (size_t)s->o + (size_t)o) * out, out, 0, sums);
+        dbias[o] += (zn_real)(dy->slopes != NULL ? dy->slopes[o].sum : sums[0]);
     }
 }
 
@@ -4730,13 +4739,13 @@ static int zni_conv_gated(const zn_tensor *y) {
     return zni_conv_lines(&s) && zni_conv_work(&s) >= ZNI_CONV_FAST;
 }
 /* Whether y, a convolution, is the last to add to its input's gradient, and passes the ReLU that the input came out of while
-   it is at it. */
+   it is at it. Of stride 2 it has not all of the input, which must be there. */
 static int zni_conv_last(const zn_tensor *y) {
     const zn_tensor *x = y->in[0];
     zni_conv_shape s;
     if (y->op != ZNI_OP_CONV2D || x->op != ZNI_OP_RELU || x->base != NULL || x->readers != 1 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
     s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
-    return zni_conv_shares_fast(&s);
+    return zni_conv_shares_fast(&s) && (zni_conv_lines(&s) || x->pending == ZNI_PENDING_NOT);
 }
 /* Batch norm `norm` will get the gradient that is being completed: room for its sums. */
 static void zni_gather_for(zn_tensor *norm, const zni_map *maps, zni_gather *g, zn_tensor *norms[2]) {
@@ -4771,7 +4780,7 @@ static void zni_gather_end(zni_gather *g, zn_tensor *const norms[2]) {
 static int zni_conv_sloped(const zn_tensor *y) {
     const zn_tensor *x = y->in[0];
     zni_conv_shape s;
-    if (y->op != ZNI_OP_CONV2D || y->in[2] != NULL || y->shape.dims != 4 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
+    if (y->op != ZNI_OP_CONV2D || y->shape.dims != 4 || !x->needs_grad || !y->in[1]->needs_grad) return 0;
     s = zni_conv_shape_of(x, y->in[1], y->ints[0], y->ints[1], y->ints[2]);
     return zni_woven_fits(&s) || zni_conv_shares_fast(&s);
 }
@@ -4787,7 +4796,7 @@ static zn_result zni_conv2d_backward(zn_tensor *y) {
     dy = zni_input_of(y->grad, NULL);
     dy.y = y->slopes != NULL ? y->data : NULL;
     dy.slopes = y->slopes;
-    if (dbias != NULL) zni_conv2d_backward_bias(&s, y->grad, dbias);
+    if (dbias != NULL) zni_conv2d_backward_bias(&s, &dy, dbias);
     dx = zni_grad(x, &add);
     if (y->ctx->code != ZN_OK) return y->ctx->code;
     gather = zni_gather_of(x, last, norms);
@@ -4917,14 +4926,14 @@ static void zni_norm_sums(const zn_tensor *y, size_t p, zn_real *dy, double sums
 /* dx = a g + b (x - mean) + d of channel c. */
 static zni_slope zni_norm_slope(const zn_tensor *y, int c, const double sums[2]) {
     double m = (double)y->shape.n[0] * (double)y->shape.n[2] * (double)y->shape.n[3], inv = (double)y->saved[c], a = (double)y->in[1]->data[c] * inv;
-    zni_slope s = {{0, 0, 0, 0}, 0, 0, 0};
+    zni_slope s = {{0, 0, 0, 0}, 0, 0, 0, 0};
     s.map = y->maps[c];
     s.map.relu = y->masked;
     s.a = (zn_real)a;
     if (y->ints[0]) { /* training */
         s.b = (zn_real)(-a * inv * inv * sums[1] / m);
         s.d = (zn_real)(-a * sums[0] / m);
-    }
+    } else s.sum = a * sums[0];
     return s;
 }
 /* By planes, so that a thread takes those of its samples, and of few channels all threads have work. */
@@ -7321,7 +7330,7 @@ static zn_tensor *zni_walk_layers(const zni_walk *w, int first, zn_tensor *x, in
 static zn_tensor *zni_walk_unit(const zni_walk *w, const zni_layer *l, zn_tensor *x) {
     zn_ctx *ctx = w->net->ctx;
     zn_tensor *const *t = w->net->tensors + l->proj_tensor, *f, *link = x, *y;
-    if (l->proj) { /* first, so that its gradient comes last: of stride 2 it touches a quarter of what is there then */
+    if (l->proj) { /* first, so that its gradient comes last: of stride 2 it adds to a quarter of what is there then, and ends it */
         zn_tensor *conv = zn_conv2d(ctx, x, t[0], t[1], l->stride, 0, 1);
         link = zni_walk_bn(w, conv, l->proj_tensor + 2);
         zni_walk_drop(conv, link);

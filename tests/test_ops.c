@@ -338,7 +338,8 @@ static void test_sums(zn_ctx *ctx) {
 }
 
 /* The same, read by convolutions of 1 x 1 large enough to compute the sum while they read it, and to end its gradient: one
-   reader, two, one of them without a gradient of its own weights, a norm beside it, another sum upon it, stride 2. */
+   reader, two, one of them without a gradient of its own weights, a norm beside it, another sum upon it, stride 2, both strides as
+   where a block with a projection begins. */
 static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
     const sums *s = (const sums *)user;
     zn_tensor *a = normed(ctx, s, s->x, 0), *b = normed(ctx, s, s->x, 1), *first = zn_relu(ctx, zn_add(ctx, a, b)), *y;
@@ -349,6 +350,7 @@ static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
     else if (s->kind == 4) y = zn_add(ctx, normed(ctx, s, first, 2), zn_batch_norm(ctx, first, s->gamma, s->beta, NULL, NULL, 1, 0.1, 1e-3));
     else if (s->kind == 5) y = zn_relu(ctx, zn_add(ctx, normed(ctx, s, zn_relu(ctx, zn_add(ctx, normed(ctx, s, first, 2), first)), 3), first));
     else y = zn_conv2d(ctx, normed(ctx, s, zn_conv2d(ctx, first, s->w[2], NULL, 2, 0, 1), 4), s->w[3], NULL, 1, 0, 1);
+    if (s->kind == 7) return zn_add(ctx, zn_sum(ctx, zn_mul(ctx, y, y)), zn_sum(ctx, zn_mul(ctx, normed(ctx, s, first, 4), s->fixed)));
     return zn_sum(ctx, zn_mul(ctx, y, s->kind < 6 ? s->fixed : y));
 }
 /* Norms whose sums are taken by who ends their gradient, and whose gradient the convolution before them computes; and those
@@ -356,10 +358,11 @@ static zn_tensor *links_loss(zn_ctx *ctx, void *user) {
    that a convolution reads, two, a ReLU, a sum. */
 static zn_tensor *norms_loss(zn_ctx *ctx, void *user) {
     const sums *s = (const sums *)user;
-    zn_tensor *c = zn_conv2d(ctx, s->kind == 13 ? s->fixed : s->x, s->w[0], s->kind == 12 ? s->beta : NULL, 1, 0, 1), *beside = NULL, *n, *other = NULL, *sum = NULL, *r, *y;
+    zn_tensor *c = zn_conv2d(ctx, s->kind == 13 ? s->fixed : s->x, s->w[0], s->kind == 12 || s->kind == 21 ? s->beta : NULL, 1, 0, 1), *beside = NULL, *n, *other = NULL, *sum = NULL, *r, *y;
+    int running = s->kind == 10 || s->kind == 21;
     if (s->kind == 1) beside = zn_mul(ctx, c, s->fixed);
-    n = zn_batch_norm(ctx, c, s->gamma, s->beta, s->kind == 10 ? s->mean : NULL, s->kind == 10 ? s->var : NULL, s->kind != 10, 0.1, 1e-3);
-    if (s->kind == 2) beside = zn_conv2d(ctx, n, s->w[3], NULL, 2, 0, 1); /* which takes no sums */
+    n = zn_batch_norm(ctx, c, s->gamma, s->beta, running ? s->mean : NULL, running ? s->var : NULL, !running, 0.1, 1e-3);
+    if (s->kind == 2) beside = zn_conv2d(ctx, n, s->w[3], NULL, 2, 0, 1);
     if (s->kind >= 5 && s->kind < 9) {
         other = normed(ctx, s, s->x, 1);
         if (s->kind == 5) beside = zn_conv2d(ctx, other, s->w[3], NULL, 1, 0, 1);
@@ -377,6 +380,7 @@ static zn_tensor *norms_loss(zn_ctx *ctx, void *user) {
     if (s->kind == 7) beside = zn_mul(ctx, sum, s->fixed);
     if (s->kind == 8) beside = zn_conv2d(ctx, other, s->w[3], NULL, 1, 0, 1);
     if (s->kind == 15) beside = zn_conv2d(ctx, n, s->w[3], NULL, 1, 0, 1);
+    if (s->kind == 20) beside = zn_mul(ctx, zn_conv2d(ctx, r, s->w[3], NULL, 2, 0, 1), zn_conv2d(ctx, r, s->w[1], NULL, 2, 0, 1));
     if (s->kind == 16 || s->kind == 17) beside = zn_conv2d(ctx, r, s->w[3], NULL, 1, 0, 1);
     y = zn_sum(ctx, zn_mul(ctx, y, s->fixed));
     return beside != NULL ? zn_add(ctx, y, zn_sum(ctx, beside)) : y;
@@ -411,13 +415,47 @@ static void test_links(zn_ctx *ctx) {
     for (i = 0; i < 8; ++i) zn_tensor_data(s.var)[i] = (zn_real)(0.5 + 0.1 * i);
     s.deep = zn_param(ctx, zn_shape4(8, 1, 3, 3), &rng);
     for (i = 0; i < 6; ++i) s.gate[i] = zn_param(ctx, zn_shape1(2), &rng);
-    check_twice(ctx, &s, 7, links_loss);
-    check_twice(ctx, &s, 20, norms_loss);
+    check_twice(ctx, &s, 8, links_loss);
+    check_twice(ctx, &s, 22, norms_loss);
     o.per_tensor = 64;
     o.step = 1e-6; /* many values stand near the kink of a ReLU */
-    check_sums(ctx, &s, "links", 7, links_loss, &o);
+    check_sums(ctx, &s, "links", 8, links_loss, &o);
     o.step = 5e-6;
-    check_sums(ctx, &s, "norms", 20, norms_loss, &o);
+    check_sums(ctx, &s, "norms", 22, norms_loss, &o);
+}
+
+/* Networks, whose intermediate results may be let go: a sum that only a convolution of stride 2 reads; one where a block with a
+   projection begins. */
+typedef struct graph {
+    zn_net *net;
+    zn_tensor *x, *target;
+} graph;
+static zn_tensor *graph_loss(zn_ctx *ctx, void *user) {
+    const graph *g = (const graph *)user;
+    return zn_cross_entropy(ctx, zn_net_forward(g->net, g->x, 1), g->target);
+}
+static void test_graphs(zn_ctx *ctx) {
+    static const char *const structures[] = {"SuperConvK3BNRELU(3,8,1,1)SuperResK1K3K1(8,16,1,8,1)ConvKX(16,8,1,2)BN(8)RELU(8)",
+                                             "SuperConvK3BNRELU(3,8,1,1)SuperResK1K3K1(8,16,1,8,2)SuperResK1K5K1(16,24,2,8,1)"};
+    zn_net_opts opts = zn_net_opts_default();
+    zn_gradient_opts o = zn_gradient_opts_default();
+    zn_gradient_report report;
+    graph g;
+    int i;
+    g.x = filled(ctx, zn_shape4(2, 3, 30, 30), "x");
+    g.target = filled(ctx, zn_shape2(2, 3), "target");
+    opts.classes = 3;
+    o.per_tensor = 24;
+    o.step = 1e-6; /* as above */
+    for (i = 0; i < 2 && sizeof(zn_real) == 8; ++i) {
+        opts.structure = structures[i];
+        CHECK(zn_net_create(ctx, &opts, &g.net) == ZN_OK && zn_net_init(g.net, ZN_INIT_MSRA, 3) == ZN_OK);
+        CHECK_FOR(zn_check_gradients(ctx, graph_loss, &g, &o, &report) == ZN_OK && report.checked > 300, structures[i]);
+        if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
+        zn_error_clear(ctx);
+        zn_tape_clear(ctx);
+        zn_net_destroy(g.net);
+    }
 }
 
 /* The tape's memory must not grow with the steps. */
@@ -439,7 +477,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_norm, test_sums, test_links, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
