@@ -2960,7 +2960,7 @@ ZNI_WIDE(zni_band_plane, (const zni_window *w, int i, int j, const zn_real *from
 /* What a convolution reads: x, through maps (one for each channel) unless that is NULL. y unless NULL: a residual sum's other
    side, read through y_maps likewise; then the ReLU of the sum is meant, and goes to `keep` too unless that is NULL. With
    slopes, x is the gradient that a batch norm got for what it made of y, and the norm's own is meant. With gates (one for each
-   sample and channel) it is what attention makes of x. Of lines all of this is read, else but x through maps. */
+   sample and channel) it is what attention makes of x. Where the grid is a line all of this is read, else but x through maps. */
 typedef struct zni_input {
     const zn_real *x, *y;
     const zni_map *maps, *y_maps;
@@ -3315,7 +3315,7 @@ static void zni_pass_tiles(const zni_kernels *kernels, const zni_pass *p, int st
         }
     }
 }
-/* Of maps that are lines (zni_conv_lines): how many positions from q on, at most to `end`, lie together in a sample; *out_at
+/* Of planes that are lines, without zeros between rows: how many positions from q on, at most to `end`, lie together in a sample; *out_at
    is where they begin in the plane of its first channel. */
 static size_t zni_line_piece(size_t plane, size_t sample, ptrdiff_t q, ptrdiff_t end, size_t *out_at) {
     size_t column = (size_t)q % plane, left = plane - column;
@@ -3579,7 +3579,7 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     d->chunks = (p->rows + d->rows - 1) / d->rows;
     d->dy_channel = (size_t)s->oh * (size_t)s->ow;
     d->dy_group = d->dy_channel * (size_t)(s->o / s->groups);
-    if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data); /* of stride 2: all of them, other lines and columns get zeros */
+    if (d->w != NULL) zni_pass_data(s, 0, 0, &d->data); /* of stride 2 as well: the odd lines and columns get nothing */
     if (!zni_blocks_plan(ctx, p, d->rows, d->w != NULL ? ZNI_TILE_VECTORS * lanes : lanes, d->outer ? ZNI_WEAVE : ZNI_DOT_POSITIONS, &d->blocks)) return 0;
     d->weaves_x = d->blocks.steps < d->rows;
     if (d->outer) d->tiles = d->weaves_x ? zni_size_mul((size_t)(d->blocks.steps + lanes), (size_t)(d->rows + 8)) : zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));

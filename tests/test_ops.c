@@ -435,7 +435,7 @@ static zn_tensor *graph_loss(zn_ctx *ctx, void *user) {
     return zn_cross_entropy(ctx, zn_net_forward(g->net, g->x, 1), g->target);
 }
 static void test_graphs(zn_ctx *ctx) {
-    static const char *const structures[] = {"SuperConvK3BNRELU(3,8,1,1)SuperResK1K3K1(8,16,1,8,1)ConvKX(16,8,1,2)BN(8)RELU(8)",
+    static const char *const structures[] = {"SuperConvK3BNRELU(3,8,1,1)ResBlock(ConvKX(8,8,1,1)BN(8))RELU(8)ConvKX(8,16,1,2)BN(16)RELU(16)",
                                              "SuperConvK3BNRELU(3,8,1,1)SuperResK1K3K1(8,16,1,8,2)SuperResK1K5K1(16,24,2,8,1)"};
     zn_net_opts opts = zn_net_opts_default();
     zn_gradient_opts o = zn_gradient_opts_default();
@@ -450,7 +450,7 @@ static void test_graphs(zn_ctx *ctx) {
     for (i = 0; i < 2 && sizeof(zn_real) == 8; ++i) {
         opts.structure = structures[i];
         CHECK(zn_net_create(ctx, &opts, &g.net) == ZN_OK && zn_net_init(g.net, ZN_INIT_MSRA, 3) == ZN_OK);
-        CHECK_FOR(zn_check_gradients(ctx, graph_loss, &g, &o, &report) == ZN_OK && report.checked > 300, structures[i]);
+        CHECK_FOR(zn_check_gradients(ctx, graph_loss, &g, &o, &report) == ZN_OK && report.checked > 150, structures[i]);
         if (zn_error_code(ctx) != ZN_OK) printf("    %s\n", zn_error_text(ctx));
         zn_error_clear(ctx);
         zn_tape_clear(ctx);
