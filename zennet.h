@@ -13423,7 +13423,8 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
 
 /* ---- kernels: one always-inline body each, compiled for several instruction sets and chosen when a session is made ---- */
 typedef struct zni_strip {   /* a row of pixels of a convolution's tile of outputs */
-    const zn_real *x;        /* pixels are ZNI_LANES apart */
+    const zn_real *x;
+    int x_pixel;             /* from a pixel to the next: ZNI_LANES, of pairs twice as much */
     const zn_real *w, *bias;
     const zn_real *add;      /* what is added: blocks add_plane and pixels add_pixel apart, or (distances 0) eight zeros */
     zn_real *y;
@@ -13446,6 +13447,7 @@ typedef struct zni_tile_kernel {
 } zni_tile_kernel;
 typedef struct zni_infer_kernels {
     zni_tile_kernel tiles[4]; /* widest first; the last has 1 block */
+    zni_tile_kernel pairs;    /* of 1 block as well, a tile's two blocks are the halves of its row; pixels 0: there is none */
     int lanes;                /* of a vector */
     /* count pixels, from `step` values apart to `to_step` apart, through a gate x*p or x*sigmoid(p*x + q) */
     void (*copy)(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to, size_t to_step);
@@ -13521,14 +13523,19 @@ ZNI_INLINE void zni_infer_tiles(const zni_strip *t, const int pixels, const int 
 #define ZNI_MAX_RUN 3 /* taps */
 /* A single block of outputs would wait for its loads, one for each product. So what is fetched serves a run of up to 3
    neighbouring taps of a row, each for another pixel; the taps' weights stay in registers (90 instead of 60 GFLOP/s). Lanes
-   are one pixel's outputs; or (halved) a single block's of pixel p of the first half of a tile and of pixel p of the second
-   (8 channels of ZenNet-R: 150 instead of 100 GFLOP/s). */
-ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int lanes, const int halved, const int fused) {
+   are one pixel's outputs; or a single block's of two pixels: of pixel p of the first half of a tile and of pixel p of the
+   second (8 channels of ZenNet-R: 150 instead of 100 GFLOP/s), or by turns of pixel p of the first half of the row and of
+   pixel p of the second, whose inputs stand side by side (zni_pair_line) and so are fetched as one. */
+typedef enum zni_lane_use { ZNI_ONE_PIXEL, ZNI_HALVES, ZNI_PAIRS } zni_lane_use;
+ZNI_INLINE void zni_run_taps(zn_real acc[ZNI_MAX_TILE][16], const zn_real *ZNI_RESTRICT x, const zn_real *ZNI_RESTRICT w, const int vectors, const int taps, const int lanes, const zni_lane_use use, const int fused) {
     int m, j, l;
     ZNI_UNROLL for (m = 0; m < vectors + taps - 1; ++m) {
-        const zn_real one = x[m * ZNI_LANES], other = x[(halved ? m + vectors : m) * ZNI_LANES];
         zn_real value[16];
-        for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
+        if (use == ZNI_PAIRS) for (l = 0; l < lanes; l += 2) memcpy(value + l, x + m * 2 * ZNI_LANES, 2 * sizeof *x);
+        else {
+            const zn_real one = x[m * ZNI_LANES], other = x[(use == ZNI_HALVES ? m + vectors : m) * ZNI_LANES];
+            for (l = 0; l < lanes; ++l) value[l] = l < ZNI_LANES ? one : other;
+        }
         ZNI_UNROLL for (j = 0; j < taps; ++j)
             if (m >= j && m - j < vectors)
                 for (l = 0; l < lanes; ++l) acc[m - j][l] = zni_multiply_add(fused, value[l], w[j * lanes + l], acc[m - j][l]);
@@ -13539,30 +13546,53 @@ ZNI_INLINE void zni_repeat(const zn_real *from, const int lanes, const int count
     int i, l;
     ZNI_UNROLL for (i = 0; i < lanes; i += count) for (l = 0; l < count; ++l) to[i + l] = from[l];
 }
-ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int lanes, const int halved, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], start[16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
+/* The outputs of pairs of pixels to both halves of the row. */
+ZNI_INLINE void zni_put_pairs(const zni_strip *t, size_t first, zn_real (*sums)[16], int vectors, const int lanes) {
     const zn_real least = t->least;
-    const int pixels = halved ? 2 * vectors : vectors;
+    int v, l;
+    for (v = 0; v < vectors; ++v) {
+        const zn_real *add = t->add + (first + (size_t)v) * t->add_pixel;
+        zn_real *y = zni_strip_y(t, 0, first + (size_t)v), one[ZNI_MAX_LANES / 2], other[ZNI_MAX_LANES / 2]; /* y may be add */
+        for (l = 0; l < lanes / 2; ++l) {
+            one[l] = sums[v][2 * l];
+            other[l] = sums[v][2 * l + 1];
+        }
+        for (l = 0; l < lanes / 2; ++l) one[l] += add[l];
+        for (l = 0; l < lanes / 2; ++l) other[l] += add[t->add_plane + (size_t)l];
+        for (l = 0; l < lanes / 2; ++l) y[l] = one[l] < least ? least : one[l];
+        for (l = 0; l < lanes / 2; ++l) y[t->y_half + (size_t)l] = other[l] < least ? least : other[l];
+    }
+}
+ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int lanes, const zni_lane_use use, const int fused) {
+    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], start[16], (*const sums)[16] = ZNI_SETTLES || use == ZNI_PAIRS ? settled : acc;
+    const zn_real least = t->least;
+    const int pixels = use == ZNI_HALVES ? 2 * vectors : vectors;
     size_t first;
-    zni_repeat(t->bias, lanes, halved ? ZNI_LANES : lanes, start);
+    int i;
+    if (use == ZNI_PAIRS) for (i = 0; i < lanes; ++i) start[i] = t->bias[i / 2];
+    else zni_repeat(t->bias, lanes, use == ZNI_HALVES ? ZNI_LANES : lanes, start);
     for (first = 0; first < (size_t)t->width; first += (size_t)pixels) {
-        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + first * ZNI_LANES;
+        const zn_real *ZNI_RESTRICT w = t->w, *from = t->x + first * (use == ZNI_PAIRS ? 2 * ZNI_LANES : ZNI_LANES);
         const int *ZNI_RESTRICT off = t->off;
         int left = t->steps, v, l, h;
         ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) acc[v][l] = start[l];
         do {
             int taps = *off & 3;
             const zn_real *ZNI_RESTRICT x = from + (*off++ >> 2);
-            if (taps == 3) zni_run_taps(acc, x, w, vectors, 3, lanes, halved, fused);
-            else if (taps == 2) zni_run_taps(acc, x, w, vectors, 2, lanes, halved, fused);
-            else zni_run_taps(acc, x, w, vectors, 1, lanes, halved, fused);
+            if (taps == 3) zni_run_taps(acc, x, w, vectors, 3, lanes, use, fused);
+            else if (taps == 2) zni_run_taps(acc, x, w, vectors, 2, lanes, use, fused);
+            else zni_run_taps(acc, x, w, vectors, 1, lanes, use, fused);
             w += taps * lanes;
         } while (--left > 0);
-        if (ZNI_SETTLES)
+        if (ZNI_SETTLES || use == ZNI_PAIRS)
             ZNI_UNROLL for (v = 0; v < vectors; ++v) for (l = 0; l < lanes; ++l) settled[v][l] = acc[v][l];
+        if (use == ZNI_PAIRS) {
+            zni_put_pairs(t, first, settled, vectors, lanes);
+            continue;
+        }
         ZNI_ROLLED for (v = 0; v < vectors; ++v) {
             ZNI_UNROLL for (h = 0; h < lanes; h += ZNI_LANES) {
-                const size_t pixel = first + (size_t)(halved ? v + h / ZNI_LANES * vectors : v), block = halved ? 0 : (size_t)(h / ZNI_LANES);
+                const size_t pixel = first + (size_t)(use == ZNI_HALVES ? v + h / ZNI_LANES * vectors : v), block = use == ZNI_HALVES ? 0 : (size_t)(h / ZNI_LANES);
                 const zn_real *add = t->add + block * t->add_plane + pixel * t->add_pixel;
                 zn_real *y = zni_strip_y(t, block, pixel), sum[ZNI_LANES]; /* y may be add */
                 for (l = 0; l < ZNI_LANES; ++l) sum[l] = sums[v][h + l] + add[l];
@@ -13634,31 +13664,32 @@ ZNI_INLINE void zni_statistics_body(const zn_real *ZNI_RESTRICT x, int count, zn
 
 /* Up to three tiles of (vectors of `lanes`) x pixels, fewer where vectors are 0, and one of a single block. The third, of one
    vector, and the last take runs of taps. */
-#define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3) \
+#define ZNI_INFER_INSTANCE(name, target, lanes, fused, v0, p0, v1, p1, v2, p2, p3, p4) \
     target ZNI_VECTORISE static void zni_tile0_##name(const zni_strip *t) { zni_infer_tiles(t, p0, v0, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile1_##name(const zni_strip *t) { zni_infer_tiles(t, p1, v1, lanes, fused); } \
     target ZNI_VECTORISE static void zni_tile2_##name(const zni_strip *t) { \
-        if (t->runs) zni_run_tiles(t, p2, lanes, 0, fused); \
+        if (t->runs) zni_run_tiles(t, p2, lanes, ZNI_ONE_PIXEL, fused); \
         else zni_infer_tiles(t, p2, v2, lanes, fused); \
     } \
-    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3 * ZNI_LANES / lanes, lanes, lanes > ZNI_LANES, fused); } \
+    target ZNI_VECTORISE static void zni_tile3_##name(const zni_strip *t) { zni_run_tiles(t, p3 * ZNI_LANES / lanes, lanes, lanes > ZNI_LANES ? ZNI_HALVES : ZNI_ONE_PIXEL, fused); } \
+    target ZNI_VECTORISE static void zni_pairs_##name(const zni_strip *t) { zni_run_tiles(t, p4, lanes, ZNI_PAIRS, fused); } \
     target ZNI_VECTORISE static void zni_copy_##name(zni_gate_mode mode, const zn_real *p, const zn_real *q, const zn_real *from, size_t step, int count, zn_real *to, size_t to_step) { \
         zni_copy_body(mode, p, q, from, step, count, to, to_step, lanes, fused); \
     } \
     target ZNI_VECTORISE static void zni_statistics_##name(const zn_real *x, int count, zn_real *mean, zn_real *squares) { zni_statistics_body(x, count, mean, squares, lanes, fused); } \
     static const zni_infer_kernels zni_infer_##name = { \
         {{v0 * lanes / ZNI_LANES, p0, zni_tile0_##name}, {v1 * lanes / ZNI_LANES, p1, zni_tile1_##name}, {v2 * lanes / ZNI_LANES, p2, zni_tile2_##name}, {1, p3, zni_tile3_##name}}, \
-        lanes, zni_copy_##name, zni_statistics_##name};
+        {2, p4, zni_pairs_##name}, lanes, zni_copy_##name, zni_statistics_##name};
 
-#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 14, 1, 14, 14)
-#define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 0, 1, 8)
-#define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 0, 1, 0, 1, 4)
+#define ZNI_INFER_512(name, target) ZNI_INFER_INSTANCE(name, target, 16, 1, 3, 8, 2, 14, 1, 14, 14, 14)
+#define ZNI_INFER_256(name, target) ZNI_INFER_INSTANCE(name, target, 8, 1, 3, 4, 2, 6, 0, 1, 8, 0)
+#define ZNI_INFER_128(name, target, fused) ZNI_INFER_INSTANCE(name, target, 8, fused, 2, 2, 0, 1, 0, 1, 4, 0)
 #if defined(__AVX512F__)
 ZNI_INFER_512(base, )
 #elif defined(__AVX2__) && defined(__FMA__)
 ZNI_INFER_256(base, )
 #elif defined(__aarch64__)
-ZNI_INFER_INSTANCE(base, , 8, 1, 3, 4, 2, 6, 0, 1, 8)
+ZNI_INFER_INSTANCE(base, , 8, 1, 3, 4, 2, 6, 0, 1, 8, 0)
 #else
 ZNI_INFER_128(base, , 0)
 #endif
@@ -13717,6 +13748,7 @@ typedef struct zni_step {
     int chunk;                      /* rows whose input scratch holds at once */
     int front, next, merged;        /* steps done within this one, before and behind it, -1: none; whether this is such a step */
     int flat;                       /* pixels are taken in a row: 1 x 1 kernel, stride 1 */
+    int paired;                     /* pixels of both halves of a row are computed side by side, see zni_run_taps */
     size_t weights, scratch;        /* place among the weights, bias first; values of scratch that a thread needs */
     size_t offsets;                 /* place among the offsets: taps of every block of inputs, behind them the runs of taps */
     int runs;                       /* how many of those */
@@ -14074,18 +14106,22 @@ ZNI_INLINE int zni_rows_in(const zni_step *st, int rows) { return (rows - 1) * z
 ZNI_INLINE size_t zni_woven_blocks(const zn_session *s) { return (size_t)(s->woven->woven_lanes / ZNI_LANES); }
 ZNI_INLINE size_t zni_weaves(const zn_session *s, size_t blocks) { return (blocks + zni_woven_blocks(s) - 1) / zni_woven_blocks(s); }
 
-/* What the kernels of a convolution read lies in the arena or, copied, in scratch: from a row to the next, from a block (of
-   depthwise steps: from woven blocks) to the next. */
+/* What the kernels of a convolution read lies in the arena or, copied, in scratch: from a phase to the next, from a row to the
+   next, from a block (of depthwise steps: from woven blocks) to the next. */
+static size_t zni_phase_room(const zn_session *s, const zni_step *st) {
+    const zni_feature *out = &s->values[st->out];
+    return (size_t)(st->paired ? 2 * zni_phase_width(st, out) - out->size : zni_phase_width(st, out)) * ZNI_LANES;
+}
 static size_t zni_row_room(const zn_session *s, const zni_step *st) {
     if (st->kind == ZNI_S_DEPTHWISE) return (size_t)(s->values[st->in].size + 2 * st->padding) * (size_t)s->woven->woven_lanes;
-    return (size_t)(zni_phases(st) * zni_phase_width(st, &s->values[st->out])) * ZNI_LANES;
+    return (size_t)zni_phases(st) * zni_phase_room(s, st);
 }
 static size_t zni_block_room(const zn_session *s, const zni_step *st) {
     if (st->flat) return (st->scratch > 0 ? (size_t)st->rows : zni_pixels_of(&s->values[st->in])) * ZNI_LANES;
     return (size_t)zni_rows_in(st, st->chunk) * zni_row_room(s, st);
 }
 static int zni_tap_place(const zn_session *s, const zni_step *st, int i, int j) {
-    return (int)((size_t)i * zni_row_room(s, st)) + (j % st->stride * zni_phase_width(st, &s->values[st->out]) + j / st->stride) * ZNI_LANES;
+    return (int)((size_t)i * zni_row_room(s, st)) + j % st->stride * (int)zni_phase_room(s, st) + j / st->stride * ZNI_LANES * (st->paired ? 2 : 1);
 }
 
 /* Groups of outputs that a tile takes; *granule: pixels that are whole tiles for all of them. */
@@ -14174,7 +14210,11 @@ static void zni_partition(zni_compiler *c, zni_step *st) {
     if (st->kind == ZNI_S_CONV) zni_partition_conv(c, st, lines, macs);
     if (st->kind == ZNI_S_DEPTHWISE) zni_partition_depthwise(c, st, lines, macs);
     else st->chunk = st->rows;
-    if (st->kind == ZNI_S_CONV && !st->flat) st->scratch = zni_size_mul(ZNI_BLOCKS(in->channels), zni_block_room(&c->s, st));
+    if (st->kind == ZNI_S_CONV && !st->flat) {
+        st->paired = out->channels <= ZNI_LANES && c->s.kernels->pairs.pixels > 0 && out->size % 2 == 0 && out->size / 2 >= c->s.kernels->pairs.pixels;
+        st->scratch = zni_size_mul(ZNI_BLOCKS(in->channels), zni_block_room(&c->s, st));
+        if (st->paired) st->scratch = zni_size_add(st->scratch, zni_row_room(&c->s, st)); /* a line before it is paired */
+    }
     if (st->scratch > 0) st->scratch = zni_size_add(st->scratch, 4 * ZNI_MAX_TILE * ZNI_LANES); /* tiles may read beyond the row */
     out->bands = st->bands;
     out->band_pixels = st->rows * per_line;
@@ -14361,10 +14401,10 @@ static void zni_pack_runs(zn_session *s, const zn_net *net, const zni_step *st, 
             for (i = 0; i < st->kernel; ++i)
                 for (r = 0; r < count; ++r) {
                     if (length[r] != wanted) continue;
-                    *off++ = 4 * ((int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES) + wanted;
+                    *off++ = 4 * ((int)((size_t)(c / ZNI_LANES) * zni_block_room(s, st)) + zni_tap_place(s, st, i, first[r]) + c % ZNI_LANES * (st->paired ? 2 : 1)) + wanted;
                     for (j = 0; j < wanted; ++j)
                         for (l = 0; l < s->kernels->lanes; ++l) {
-                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + l % (int)(blocks * ZNI_LANES));
+                            int o = zni_holds(&s->values[st->out], (int)block * ZNI_LANES + (st->paired ? l / 2 : l % (int)(blocks * ZNI_LANES)));
                             size_t input = (size_t)(o < 0 ? 0 : o) * (size_t)in->channels + (size_t)zni_reads(in, st->shuffled, c);
                             *to++ = zni_folded(net, st, o, (input * (size_t)st->kernel + (size_t)i) * (size_t)st->kernel + (size_t)(first[r] + j * st->stride));
                         }
@@ -14542,7 +14582,7 @@ ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, zni_strip *row,
     if (left == 0) return;
     t = *row;
     t.width = k->pixels;
-    t.x += start * ZNI_LANES;
+    t.x += start * t.x_pixel;
     t.y = out;
     t.y_pixel = ZNI_LANES;
     t.y_half = (size_t)k->pixels * ZNI_LANES;
@@ -14565,6 +14605,7 @@ ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, zni_strip *row,
 static zni_strip zni_strip_of(const zn_session *s, const zni_step *st) {
     zni_strip t;
     memset(&t, 0, sizeof t);
+    t.x_pixel = ZNI_LANES;
     t.add = zni_zeros;
     t.least = st->act == ZNI_ACT_RELU ? 0 : -(zn_real)HUGE_VAL;
     t.y_pixel = ZNI_LANES;
@@ -14585,7 +14626,11 @@ static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step
     t->runs = zni_takes_runs(s->kernels, k, st);
     t->off = s->offsets + st->offsets + (t->runs ? per_block : 0);
     t->steps = t->runs ? st->runs : (int)per_block;
-    return k;
+    if (!st->paired) return k;
+    t->x_pixel = 2 * ZNI_LANES;
+    t->y_half = (size_t)s->values[st->out].size / 2 * ZNI_LANES;
+    if (st->add >= 0) t->add_plane = t->y_half;
+    return &s->kernels->pairs;
 }
 /* Blocks of outputs that a part of a step makes: whole tiles, or woven blocks. */
 static size_t zni_part_blocks(const zn_session *s, const zni_step *st, int part, size_t *first) {
@@ -14614,12 +14659,26 @@ static int zni_keep_lines(const zni_frame *r, const zni_step *st, size_t first, 
     to->rows = rows;
     return lines;
 }
+/* Pixel p of the first half of each phase of a line beside pixel p of its second: both are multiplied by the same weights. */
+ZNI_VECTORISE static void zni_pair_line(const zni_step *st, const zni_feature *out, const zn_real *ZNI_RESTRICT from, zn_real *ZNI_RESTRICT to) {
+    int width = zni_phase_width(st, out), half = out->size / 2, phase, p, l;
+    for (phase = 0; phase < zni_phases(st); ++phase, from += half * ZNI_LANES)
+        for (p = 0; p < width - half; ++p, from += ZNI_LANES, to += 2 * ZNI_LANES)
+            for (l = 0; l < ZNI_LANES; ++l) {
+                to[2 * l] = from[l];
+                to[2 * l + 1] = from[half * ZNI_LANES + l];
+            }
+}
 /* All blocks of the input of those rows. */
 static void zni_fill(const zni_frame *r, const zni_step *st, int row, int rows, zni_scratch *to) {
     int lines = zni_rows_in(st, rows), step = st->kernel == 1 ? st->stride : 1, line;
     size_t b, blocks = ZNI_BLOCKS(r->s->values[st->in].channels), room = zni_block_room(r->s, st), pitch = zni_row_room(r->s, st);
     for (line = zni_keep_lines(r, st, 0, blocks, row, rows, to); line < lines; ++line)
-        for (b = 0; b < blocks; ++b) zni_gather_line(r, st, b, row * st->stride - st->padding + line * step, to->values + b * room + (size_t)line * pitch);
+        for (b = 0; b < blocks; ++b) {
+            zn_real *at = to->values + b * room + (size_t)line * pitch, *plain = st->paired ? to->values + blocks * room : at;
+            zni_gather_line(r, st, b, row * st->stride - st->padding + line * step, plain);
+            if (st->paired) zni_pair_line(st, &r->s->values[st->out], plain, at);
+        }
 }
 /* Where a block of a depthwise step's input stands in scratch. */
 ZNI_INLINE zn_real *zni_woven_at(const zn_session *s, const zni_step *st, size_t block, zn_real *scratch) {
@@ -14720,21 +14779,21 @@ static void zni_conv_band(const zni_frame *r, const zni_step *st, size_t first, 
     const zn_session *s = r->s;
     const zni_feature *in = &s->values[st->in], *out = &s->values[st->out];
     int row, rows, line;
-    size_t per_line = st->flat ? 1 : (size_t)out->size, b;
+    size_t per_line = st->flat ? 1 : (size_t)out->size, plane = zni_pixels_of(out), b;
     zni_strip t = zni_strip_of(s, st);
     for (row = begin; row < end; row += rows) {
         int lines, width;
         const zn_real *x = scratch->values;
         rows = end - row < st->chunk ? end - row : st->chunk;
         lines = st->flat ? 1 : rows;
-        width = st->flat ? rows : out->size;
+        width = st->flat ? rows : st->paired ? out->size / 2 : out->size;
         if (!st->flat) zni_fill(r, st, row, rows, scratch);
         else if (st->scratch > 0) zni_gather_flat(r, st, (size_t)row, rows, scratch);
         else x = zni_feature_at(r, in) + (size_t)row * ZNI_LANES;
         for (b = 0; b < count;) {
             const zni_tile_kernel *k = zni_strip_tile(s, st, first + b, &t);
             for (line = 0; line < lines; ++line) {
-                size_t at = (first + b) * t.y_half + ((size_t)row * per_line + (size_t)(line * width)) * ZNI_LANES;
+                size_t at = ((first + b) * plane + (size_t)(row + line) * per_line) * ZNI_LANES;
                 t.x = x + (size_t)(line * zni_row_step(st)) * zni_row_room(s, st);
                 t.y = zni_feature_at(r, out) + at;
                 if (st->add >= 0) t.add = zni_feature_at(r, &s->values[st->add]) + at;
