@@ -16,7 +16,7 @@ HEADERS  = zennet.h $(wildcard data_tools/*.h) $(wildcard tests/*.h) $(wildcard 
 EXAMPLES   = $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
 DATA_TOOLS = $(patsubst data_tools/%.c,$(BUILD)/data_tools/%,$(wildcard data_tools/*.c))
 # These tests run twice: with float and, exactly, with double as the real type.
-DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c tests/test_model.c tests/test_kernels.c tests/test_infer.c tests/curve.c))
+DOUBLE     = $(patsubst tests/%.c,$(BUILD)/tests/%_double,$(wildcard tests/golden.c tests/test_ops.c tests/test_graphs.c tests/test_model.c tests/test_kernels.c tests/test_infer.c tests/curve.c))
 TESTS      = $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/*.c)) $(DOUBLE)
 
 # Each program holds the whole library when it is compiled by hand. Here the implementation is compiled once per real type

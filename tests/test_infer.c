@@ -238,6 +238,7 @@ static void test_named(zn_ctx *ctx) {
         o.structure = lw ? "zennet-r" : "zennet-m";
         net = make_net(ctx, &o, 3);
         check_against_forward(net, 2, 64, o.structure);
+        check_against_forward(net, 1, 120, o.structure); /* lines of 120, 60, 30 pixels */
         zn_net_destroy(net);
     }
 }
