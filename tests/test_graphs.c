@@ -73,13 +73,14 @@ static zn_tensor *norm(graph *g, zn_tensor *x) {
     if (g->verbose) printf("norm%s ", running ? " running" : "");
     return zn_batch_norm(g->ctx, x, gamma, beta, mean, var, !running, 0.1, 1e-3);
 }
-static zn_tensor *conv(graph *g, zn_tensor *x) {
-    static const int kernels[] = {1, 1, 1, 1, 3, 3, 5, 7};
+/* link: to the shape of x. */
+static zn_tensor *conv(graph *g, zn_tensor *x, int link) {
+    static const int kernels[] = {1, 1, 1, 1, 1, 3, 5, 7};
     zn_shape s = zn_tensor_shape(x);
-    int k = kernels[pick(g, 8)], stride = pick(g, 4) == 0 ? 2 : 1, depthwise = k > 1 && pick(g, 2), out;
+    int k = kernels[pick(g, 8)], stride = !link && pick(g, 4) == 0 ? 2 : 1, depthwise = k > 1 && pick(g, 2), out;
     double reach;
     zn_tensor *w, *bias;
-    out = depthwise ? s.n[1] : pick(g, 3) ? s.n[1] : 4 * (1 + pick(g, 8));
+    out = depthwise || link || pick(g, 3) ? s.n[1] : 4 * (1 + pick(g, 8));
     if (s.n[2] < 8 || s.n[3] < 8) stride = 1;
     reach = 1.7 / sqrt((double)(depthwise ? 1 : s.n[1]) * k * k);
     w = weight(g, zn_shape4(out, depthwise ? 1 : s.n[1], k, k), -reach, reach);
@@ -97,7 +98,7 @@ static zn_tensor *attention(graph *g, zn_tensor *x) {
 }
 /* Some result of before; most often a late one. */
 static zn_tensor *some(graph *g) {
-    int back = pick(g, 3) ? pick(g, 2) : pick(g, g->step_count), i;
+    int back = pick(g, 4) ? 0 : pick(g, g->step_count), i;
     i = g->step_count - 1 - (back < g->step_count ? back : 0);
     if (g->verbose) printf("[%d] ", i);
     return g->steps[i];
@@ -115,26 +116,32 @@ static zn_tensor *partner(graph *g, zn_tensor *x) {
     if (g->verbose) printf("[itself] ");
     return x;
 }
+static zn_tensor *relu(graph *g, zn_tensor *x) {
+    if (g->verbose) printf("relu ");
+    return zn_relu(g->ctx, x);
+}
 static zn_tensor *step(graph *g) {
     zn_tensor *x = some(g), *y;
-    int kind = pick(g, 20);
-    if (kind < 8) {
-        y = conv(g, x);
+    int kind = pick(g, 24);
+    if (kind < 8) { /* the parts of a network */
+        y = conv(g, x, 0);
         if (pick(g, 4)) y = norm(g, y);
-        return pick(g, 2) ? zn_relu(g->ctx, y) : y;
+        return pick(g, 2) ? relu(g, y) : y;
     }
-    if (kind < 10) return norm(g, x);
-    if (kind < 13) {
-        y = zn_add(g->ctx, x, partner(g, x));
+    if (kind < 13) { /* a residual sum */
+        y = pick(g, 4) ? norm(g, conv(g, x, 1)) : partner(g, x);
+        y = zn_add(g->ctx, y, pick(g, 2) ? x : norm(g, conv(g, x, 1)));
         if (g->verbose) printf("add ");
-        return pick(g, 3) ? zn_relu(g->ctx, y) : y;
+        return pick(g, 3) ? relu(g, y) : y;
     }
-    if (kind < 15) return attention(g, x);
+    if (kind < 14) return norm(g, x);
+    if (kind == 14) return relu(g, x);
+    if (kind < 19) return attention(g, x);
     if (g->verbose) printf("op %d ", kind);
-    if (kind == 15) return zn_mul(g->ctx, x, partner(g, x));
-    if (kind == 16) return zn_relu(g->ctx, x);
-    if (kind == 17) return zn_mul(g->ctx, x, zn_sigmoid(g->ctx, zn_global_avg_pool(g->ctx, x)));
-    if (kind == 18) return zn_channel_shuffle(g->ctx, zn_swish(g->ctx, x), 2);
+    if (kind == 19) return zn_mul(g->ctx, x, partner(g, x));
+    if (kind == 20) return relu(g, x);
+    if (kind == 21) return zn_mul(g->ctx, x, zn_sigmoid(g->ctx, zn_global_avg_pool(g->ctx, x)));
+    if (kind == 22) return zn_channel_shuffle(g->ctx, zn_swish(g->ctx, x), 2);
     y = zn_slice(g->ctx, x, 0, zn_tensor_shape(x).n[1] / 2);
     return zn_concat(g->ctx, y, y);
 }
