@@ -230,8 +230,17 @@ static void test_random(zn_ctx *ctx, int count) {
     }
 }
 static void test_named(zn_ctx *ctx) {
+    static const char *const few[] = {"ConvKX(3,8,3,1)", "ConvKX(3,8,1,2)BN(8)RELU(8)ResBlock(8,1,ConvKX(8,5,3,1)RELU(5)ConvKX(5,8,7,1)SA(8,2))ConvKX(8,13,2,1)ConvKX(13,3,4,2)"}; /* outputs, of long lines */
     zn_net_opts o = zn_net_opts_default();
-    int lw;
+    int lw, i;
+    for (i = 0; i < 2; ++i) {
+        zn_net *net;
+        o.structure = few[i];
+        net = make_net(ctx, &o, 4);
+        check_against_forward(net, 2, 120, few[i]);
+        check_against_forward(net, 1, 116, few[i]);
+        zn_net_destroy(net);
+    }
     for (lw = 0; lw < 2; ++lw) {
         zn_net *net;
         o.lw_att = lw;
