@@ -24,7 +24,7 @@ static void omp_set_num_threads(int threads) { (void)threads; }
 #endif
 
 #define GRAPH_STEPS 16
-#define GRAPH_PARAMS (GRAPH_STEPS * 6 + 2)
+#define GRAPH_PARAMS (GRAPH_STEPS * 12 + 4) /* the most that steps and the loss can take */
 
 /* A graph is what a seed makes of it: building it again with the same seed gives the same operations on the same tensors. */
 typedef struct graph {
