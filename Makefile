@@ -84,9 +84,11 @@ test-m32: ## the tests as 32-bit programs, where the compiler can
 	then $(VARIANT) CC="$(CC) -m32 -msse2 -mfpmath=sse" BUILD=build/m32; else echo "skipped: $(CC) -m32 does not build here"; echo "0 passed, 0 failed"; fi
 
 FUZZ_SECONDS = 60
-fuzz: ## damaged files into every reader, under the sanitizers, for FUZZ_SECONDS
+FUZZ_SEED = 1
+fuzz: $(BUILD)/tests/test_graphs_double ## damaged files into every reader, under the sanitizers, and random graphs, for FUZZ_SECONDS each
 	+@$(MAKE) --no-print-directory CC=gcc BUILD=build/asan CFLAGS="$(ASAN)" build/asan/tests/fuzz
-	build/asan/tests/fuzz --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt tests/images/* tests/checkpoints/*.pth tests/checkpoints/*.safetensors)
+	build/asan/tests/fuzz --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS) $(wildcard tests/golden/*.txt tests/images/* tests/checkpoints/*.pth tests/checkpoints/*.safetensors)
+	$(BUILD)/tests/test_graphs_double --seed $(FUZZ_SEED) --seconds $(FUZZ_SECONDS)
 
 PYTHON ?= python3
 bench-peers: $(BUILD)/examples/benchmark $(BUILD)/data_tools/to_onnx ## time zennet.h against ONNX Runtime and PyTorch, where Python has them

@@ -293,7 +293,7 @@ static const char *check_graph(graph *g, char *detail, size_t size) {
 int main(int argc, char **argv) {
     double seconds = 0, begin = (double)time(NULL);
     uint64_t seed = 1, only = 0;
-    long wanted = 1000, graphs = 0, failed = 0;
+    long wanted = 300, graphs = 0, failed = 0;
     int i, verbose = 0, one = 0;
     for (i = 1; i < argc; ++i) {
         if (strcmp(argv[i], "--graphs") == 0 && i + 1 < argc) wanted = atol(argv[++i]);
