@@ -13571,7 +13571,7 @@ ZNI_INLINE void zni_put_pairs(const zni_strip *t, size_t first, zn_real (*sums)[
     }
 }
 ZNI_INLINE void zni_run_tiles(const zni_strip *t, const int vectors, const int lanes, const zni_lane_use use, const int fused) {
-    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], start[16], (*const sums)[16] = ZNI_SETTLES || use == ZNI_PAIRS ? settled : acc;
+    zn_real acc[ZNI_MAX_TILE][16], settled[ZNI_MAX_TILE][16], start[16], (*const sums)[16] = ZNI_SETTLES ? settled : acc;
     const zn_real least = t->least;
     const int pixels = use == ZNI_HALVES ? 2 * vectors : vectors;
     size_t first;
@@ -14612,11 +14612,11 @@ ZNI_VECTORISE static void zni_conv_row(const zni_tile_kernel *k, zni_strip *row,
 static zni_strip zni_strip_of(const zn_session *s, const zni_step *st) {
     zni_strip t;
     memset(&t, 0, sizeof t);
-    t.x_pixel = ZNI_LANES;
+    t.x_pixel = st->paired ? 2 * ZNI_LANES : ZNI_LANES;
     t.add = zni_zeros;
     t.least = st->act == ZNI_ACT_RELU ? 0 : -(zn_real)HUGE_VAL;
     t.y_pixel = ZNI_LANES;
-    t.y_half = zni_pixels_of(&s->values[st->out]) * ZNI_LANES;
+    t.y_half = (st->paired ? (size_t)s->values[st->out].size / 2 : zni_pixels_of(&s->values[st->out])) * ZNI_LANES;
     t.y_pair = 2 * t.y_half;
     if (st->add >= 0) {
         t.add_plane = t.y_half;
@@ -14633,11 +14633,7 @@ static const zni_tile_kernel *zni_strip_tile(const zn_session *s, const zni_step
     t->runs = zni_takes_runs(s->kernels, k, st);
     t->off = s->offsets + st->offsets + (t->runs ? per_block : 0);
     t->steps = t->runs ? st->runs : (int)per_block;
-    if (!st->paired) return k;
-    t->x_pixel = 2 * ZNI_LANES;
-    t->y_half = (size_t)s->values[st->out].size / 2 * ZNI_LANES;
-    if (st->add >= 0) t->add_plane = t->y_half;
-    return &s->kernels->pairs;
+    return st->paired ? &s->kernels->pairs : k;
 }
 /* Blocks of outputs that a part of a step makes: whole tiles, or woven blocks. */
 static size_t zni_part_blocks(const zn_session *s, const zni_step *st, int part, size_t *first) {

@@ -230,7 +230,8 @@ static void test_random(zn_ctx *ctx, int count) {
     }
 }
 static void test_named(zn_ctx *ctx) {
-    static const char *const few[] = {"ConvKX(3,8,3,1)ResBlock(8,1,ConvKX(8,8,3,1)BN(8))RELU(8)", "ConvKX(3,8,1,2)BN(8)RELU(8)ResBlock(8,1,ConvKX(8,5,3,1)RELU(5)ConvKX(5,8,7,1)SA(8,2))ConvKX(8,13,2,1)ConvKX(13,3,4,2)"}; /* outputs, of long lines */
+    static const char *const few[] = {"ConvKX(3,8,3,1)ResBlock(8,1,ConvKX(8,8,3,1)BN(8))RELU(8)",
+                                      "ConvKX(3,8,1,2)BN(8)RELU(8)ResBlock(8,1,ConvKX(8,5,3,1)RELU(5)ConvKX(5,8,7,1)SA(8,2))ConvKX(8,13,2,1)ConvKX(13,3,4,2)"}; /* outputs, of long lines */
     zn_net_opts o = zn_net_opts_default();
     int lw, i;
     for (i = 0; i < 2; ++i) {
