@@ -2213,8 +2213,10 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #ifndef ZNI_SETTLES
 #define ZNI_SETTLES 0
 #endif
+/* Into the second cache: what is on its way to the first holds one of few places there, 24 of a Zen 4's, so that memory would be
+   waited for (a training step at batch 16 on one core: ZenNet-M 5, -R 10 % less than with requests for the first cache). */
 #ifdef __GNUC__
-#define ZNI_PREFETCH(at) __builtin_prefetch(at)
+#define ZNI_PREFETCH(at) __builtin_prefetch(at, 0, 2)
 #else
 #define ZNI_PREFETCH(at) ((void)(at))
 #endif
@@ -3510,44 +3512,40 @@ ZNI_INLINE void zni_part_four(const zn_real *ZNI_RESTRICT from, int count, zn_re
         d[i] = from[4 * i + 3];
     }
 }
-/* `rows` rows of count values, and back; both use a and b by turns, see zni_woven_of. The rows may lie in a. */
-ZNI_INLINE void zni_weave_body(const zn_real *const *row, zn_real *a, zn_real *b, int rows, int count) {
+/* `rows` rows of count values to columns; spare: room for as many, where the rows may not lie. */
+ZNI_INLINE void zni_weave_body(const zn_real *const *row, zn_real *spare, zn_real *to, int rows, int count) {
     const zn_real *of[ZNI_MAX_LANES];
     int r, ways;
     for (r = 0; r < rows; ++r) of[r] = row[r];
-    for (; rows > 1; count *= ways) {
-        zn_real *swap = a;
+    for (; rows > 1; count *= ways) { /* twice at most */
         ways = rows % 4 == 0 ? 4 : 2;
         rows /= ways;
         for (r = 0; r < rows; ++r) {
-            if (ways == 4) zni_weave_four(of[r], of[r + rows], of[r + 2 * rows], of[r + 3 * rows], count, b + 4 * r * count);
-            else zni_weave_two(of[r], of[r + rows], count, b + 2 * r * count);
+            zn_real *out = (rows > 1 ? spare : to) + ways * r * count;
+            if (ways == 4) zni_weave_four(of[r], of[r + rows], of[r + 2 * rows], of[r + 3 * rows], count, out);
+            else zni_weave_two(of[r], of[r + rows], count, out);
         }
-        for (r = 0; r < rows; ++r) of[r] = b + r * ways * count;
-        a = b;
-        b = swap;
+        for (r = 0; r < rows; ++r) of[r] = spare + ways * r * count;
     }
 }
-ZNI_WIDE(zni_weave, (const zn_real *const *row, zn_real *a, zn_real *b, int rows, int count), (row, a, b, rows, count))
-ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *a, zn_real *b, int rows, int count) {
+ZNI_WIDE(zni_weave, (const zn_real *const *row, zn_real *spare, zn_real *to, int rows, int count), (row, spare, to, rows, count))
+/* And back, each row where `to` says. */
+ZNI_INLINE void zni_unweave_body(const zn_real *from, zn_real *spare, zn_real *const *to, int rows, int count) {
     int r, now, ways;
     for (now = 1, count *= rows; now < rows; now *= ways) {
-        zn_real *swap = b;
+        zn_real *out[ZNI_MAX_LANES];
         ways = rows / now % 4 == 0 ? 4 : 2;
         count /= ways;
+        for (r = 0; r < ways * now; ++r) out[r] = ways * now == rows ? to[r] : spare + r * count;
         for (r = 0; r < now; ++r) {
             const zn_real *x = from + ways * r * count;
-            if (ways == 4) zni_part_four(x, count, b + r * count, b + (r + now) * count, b + (r + 2 * now) * count, b + (r + 3 * now) * count);
-            else zni_part_two(x, count, b + r * count, b + (r + now) * count);
+            if (ways == 4) zni_part_four(x, count, out[r], out[r + now], out[r + 2 * now], out[r + 3 * now]);
+            else zni_part_two(x, count, out[r], out[r + now]);
         }
-        from = b;
-        b = a;
-        a = swap;
+        from = spare;
     }
 }
-ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *a, zn_real *b, int rows, int count), (from, a, b, rows, count))
-/* Which of the two holds the result. */
-static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) { return rows > 4 || rows == 1 ? a : b; }
+ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *spare, zn_real *const *to, int rows, int count), (from, spare, to, rows, count))
 
 /* ---- the weights' gradient ----
    dw[o][r] = sum over positions p of dy[o][p] * x[r][p], a run r being a channel of x seen by one tap. Two ways, both over
@@ -3564,7 +3562,7 @@ static zn_real *zni_woven_of(zn_real *a, zn_real *b, int rows) { return rows > 4
    were read again instead of runs). */
 #define ZNI_DOT_BAND 256      /* rows of dy in one band */
 #define ZNI_DOT_POSITIONS 512 /* of a dot product at a time, and the shortest block of them */
-#define ZNI_DOT_TASKS 32
+#define ZNI_DOT_TASKS 32      /* fewer where each would have but a block: its sums cost more than that (ZenNet-M 1 %) */
 
 typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the blocks */
     zni_pass pass;
@@ -3610,7 +3608,7 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     if (d->outer) d->tiles = d->weaves_x ? zni_size_mul((size_t)(d->blocks.steps + lanes), (size_t)(d->rows + 8)) : zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
     else d->tiles = zni_size_mul((size_t)((d->rows + ZNI_DOT_ROWS) * lanes), (size_t)(d->blocks.steps + ZNI_DOT_ROWS));
     d->one = d->outer ? zni_size_mul((size_t)d->chunks, d->tiles) : zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
-    d->parts = (ZNI_DOT_TASKS + p->groups * d->chunks - 1) / (p->groups * d->chunks);
+    d->parts = ((d->blocks.count < 2 * ZNI_DOT_TASKS ? ZNI_EVEN_TASKS : ZNI_DOT_TASKS) + p->groups * d->chunks - 1) / (p->groups * d->chunks);
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
 }
@@ -3668,10 +3666,8 @@ static void zni_outer_block(const zni_kernels *kernels, const zni_dots *d, int r
             int vectors = zni_outer_vectors(kernels, woven - first);
             for (v = 0; v < vectors; ++v, first += lanes) {
                 const zn_real *row[ZNI_MAX_LANES];
-                zn_real *a = columns + v * ZNI_WEAVE * lanes, *b = columns + ZNI_TILE_VECTORS * ZNI_WEAVE * lanes;
                 for (i = 0; i < lanes; ++i) row[i] = first + i >= woven ? nothing : p + (d->weaves_x ? x + blocks->off[first + i] : dy + (size_t)(first + i) * (size_t)blocks->band);
-                if (zni_woven_of(a, b, lanes) == a) zni_weave(row, a, b, lanes, positions); /* the result among the columns */
-                else zni_weave(row, b, a, lanes, positions);
+                zni_weave(row, columns + ZNI_TILE_VECTORS * ZNI_WEAVE * lanes, columns + v * ZNI_WEAVE * lanes, lanes, positions);
             }
             for (r = 0; r < others; r += kernels->rows, at += kernels->rows * vectors * lanes) {
                 for (i = 0; i < kernels->rows; ++i) {
@@ -3887,12 +3883,12 @@ static zni_woven zni_woven_plan(zn_ctx *ctx, const zni_conv_shape *s, int backwa
     return p;
 }
 /* Rows first .. first + rows - 1 of some planes, h x w each, of channel c on and from `plane` on, into a band of rows of `pitch`.
-   Unless step is 0 the band begins with row first - step, and its last `kept` rows are wanted again. scratch: room for two lots
+   Unless step is 0 the band begins with row first - step, and its last `kept` rows are wanted again. scratch: room for three lots
    of woven positions. */
 static void zni_woven_fill(const zni_woven *p, const zni_input *in, int c, size_t plane, int h, int w, int channels, int first, int rows, int step, int kept, size_t pitch, zn_real *to, zn_real *scratch) {
     int begin, end = first + rows < h ? first + rows : h, r, l, lanes = p->lanes, padding = p->s->padding, row, column = 0;
     ptrdiff_t q, last = (ptrdiff_t)end * w;
-    zn_real *other = scratch + ZNI_WEAVE * lanes, *woven = zni_woven_of(scratch, other, lanes);
+    zn_real *spare = scratch + ZNI_WEAVE * lanes, *woven = spare + ZNI_WEAVE * lanes;
     if (step == 0) kept = 0;
     else if (kept > rows) kept = rows;
     memmove(to, to + (size_t)step * pitch, (size_t)kept * pitch * sizeof *to);
@@ -3920,7 +3916,7 @@ static void zni_woven_fill(const zni_woven *p, const zni_input *in, int c, size_
                 ZNI_PREFETCH(in->x + soon);
                 if (in->y != NULL) ZNI_PREFETCH(in->y + soon);
             }
-        zni_weave(line_of, scratch, other, lanes, count);
+        zni_weave(line_of, spare, woven, lanes, count);
         for (at = 0; at < now;) {
             int piece = w - column < now - at ? w - column : now - at;
             memcpy(to + (size_t)row * pitch + (size_t)((padding + column) * lanes), woven + at * lanes, (size_t)(piece * lanes) * sizeof *to);
@@ -3936,14 +3932,16 @@ static void zni_woven_fill(const zni_woven *p, const zni_input *in, int c, size_
 /* count woven positions, side by side, into planes. */
 static void zni_woven_spill(const zni_woven *p, const zn_real *from, size_t count, int channels, zn_real *to, size_t plane, int add, zn_real *scratch) {
     int lanes = p->lanes, l;
-    zn_real *other = scratch + ZNI_WEAVE * lanes, *planes = zni_woven_of(scratch, other, lanes);
+    zn_real *spare = scratch + ZNI_WEAVE * lanes;
     while (count > 0) {
         size_t now = count < ZNI_WEAVE ? count : ZNI_WEAVE, whole = (now + 15) / 16 * 16, i;
+        zn_real *lines[ZNI_MAX_LANES];
+        for (l = 0; l < lanes; ++l) lines[l] = add || now < whole || l >= channels ? scratch + (size_t)l * whole : to + (size_t)l * plane;
         for (l = 0; l < channels; ++l)
             for (i = 0; i < now; i += ZNI_LINE_REALS) ZNI_PREFETCH(to + (size_t)l * plane + i);
-        zni_unweave(from, scratch, other, lanes, (int)whole);
-        for (l = 0; l < channels; ++l) {
-            const zn_real *ZNI_RESTRICT line = planes + (size_t)l * whole;
+        zni_unweave(from, spare, lines, lanes, (int)whole);
+        for (l = 0; l < channels && (add || now < whole); ++l) {
+            const zn_real *ZNI_RESTRICT line = lines[l];
             zn_real *ZNI_RESTRICT at = to + (size_t)l * plane;
             if (add)
                 for (i = 0; i < now; ++i) at[i] += line[i];
@@ -4079,7 +4077,7 @@ static void zni_woven_gradients(const zni_woven *p, int task, zn_real *scratch) 
 }
 static zn_result zni_woven_run(zn_ctx *ctx, zni_woven *p, void (*work)(const zni_woven *p, int task, zn_real *scratch)) {
     int threads = zni_max_threads(), tasks = p->s->n * p->blocks, task, a, b, stride = p->s->stride, per = p->s->k * p->s->k * p->lanes;
-    size_t per_thread = p->x_room + p->dy_room + p->room + (size_t)(1 + 2 * ZNI_WEAVE) * (size_t)p->lanes + 64;
+    size_t per_thread = p->x_room + p->dy_room + p->room + (size_t)(1 + 3 * ZNI_WEAVE) * (size_t)p->lanes + 64;
     zn_real *scratch = zni_reals_take(ctx, zni_size_mul(per_thread, (size_t)threads));
     p->weights = zni_reals_take(ctx, zni_size_mul((size_t)p->blocks, (size_t)per));
     if (scratch != NULL && p->weights != NULL) {
