@@ -2213,8 +2213,8 @@ static void zni_conv2d_plain_backward_weights(const zni_conv_shape *s, const zn_
 #ifndef ZNI_SETTLES
 #define ZNI_SETTLES 0
 #endif
-/* Into the second cache: what is on its way to the first holds one of few places there, 24 of a Zen 4's, so that memory would be
-   waited for (a training step at batch 16 on one core: ZenNet-M 5, -R 10 % less than with requests for the first cache). */
+/* Into the second cache. Of requests for the first few can be under way (a training step at batch 16, on one core of a Zen 4:
+   ZenNet-M 5, -R 10 % less than with those; how early they are made changes nothing). */
 #ifdef __GNUC__
 #define ZNI_PREFETCH(at) __builtin_prefetch(at, 0, 2)
 #else

@@ -346,9 +346,10 @@ static void test_wide(void) {
     zni_slope slope = {{(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, (zn_real)0.7, (zn_real)0.1, (zn_real)-0.3, 0};
     zni_map a = {(zn_real)0.3, (zn_real)1.7, (zn_real)-0.2, 1}, b = {(zn_real)-0.1, (zn_real)0.9, (zn_real)0.4, 0};
     const zn_real *rows[8];
+    zn_real *parts[8];
     double sums[2];
     int form, add, i;
-    for (i = 0; i < 8; ++i) rows[i] = out + 48 * i;
+    for (i = 0; i < 8; ++i) rows[i] = x + 48 * i, parts[i] = out + 500 + 48 * i;
     zn_fill(x, "x", 1, COUNT, -2.0, 2.0);
     zn_fill(y, "y", 1, COUNT, -2.0, 2.0);
     zn_fill(start, "start", 1, COUNT, -2.0, 2.0);
@@ -380,8 +381,8 @@ static void test_wide(void) {
 #define CALL(f) f(rows, out, out + 500, 8, 48)
         WIDE(zni_weave, const zn_real *const *, zn_real *, zn_real *, int, int);
 #undef CALL
-#define CALL(f) f(x, out, out + 500, 8, 48)
-        WIDE(zni_unweave, const zn_real *, zn_real *, zn_real *, int, int);
+#define CALL(f) f(x, out, parts, 8, 48)
+        WIDE(zni_unweave, const zn_real *, zn_real *, zn_real *const *, int, int);
 #undef CALL
 #define CALL(f) f(x, COUNT, (zn_real)1.3, (zn_real)-0.2, out, add)
         WIDE(zni_affine, const zn_real *, size_t, zn_real, zn_real, zn_real *, int);
@@ -389,6 +390,31 @@ static void test_wide(void) {
     }
 }
 #endif
+
+/* Rows of any length to columns, and back to where each is wanted. */
+static void test_weaving(void) {
+    enum { ROWS = 16, MOST = ZNI_WEAVE };
+    static zn_real x[ROWS][MOST], spare[ROWS * MOST], woven[ROWS * MOST + 1], back[ROWS][MOST + 1];
+    const zn_real *rows[ROWS];
+    zn_real *to[ROWS];
+    int count, many, r, i, wrong;
+    for (r = 0; r < ROWS; ++r) {
+        rows[r] = x[(r * 5 + 3) % ROWS];
+        to[r] = back[(r * 7 + 2) % ROWS];
+        for (i = 0; i < MOST; ++i) x[r][i] = (zn_real)(r * MOST + i);
+    }
+    for (many = 2; many <= ROWS; many *= 2)
+        for (count = 1; count <= MOST; ++count) {
+            woven[many * count] = -1;
+            zni_weave(rows, spare, woven, many, count);
+            for (wrong = i = 0; i < many * count; ++i) wrong += woven[i] != rows[i % many][i / many];
+            CHECK_FOR(wrong == 0 && woven[many * count] == -1, "rows to columns");
+            for (r = 0; r < many; ++r) to[r][count] = -1;
+            zni_unweave(woven, spare, to, many, count);
+            for (wrong = r = 0; r < many; ++r) wrong += to[r][count] != -1 || memcmp(to[r], rows[r], (size_t)count * sizeof(zn_real)) != 0;
+            CHECK_FOR(wrong == 0, "columns to rows");
+        }
+}
 
 /* A gate against its definition in double, far beyond where it is 0 or 1 too; what is not a number stays none. */
 static void test_gates(void) {
@@ -413,6 +439,7 @@ static void test_gates(void) {
 
 int main(void) {
     test_convolutions();
+    test_weaving();
     test_gates();
 #if ZNI_DISPATCH
     test_wide();
