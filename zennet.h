@@ -7609,10 +7609,11 @@ static zn_result zni_scorer_draw(zn_scorer *s, int draw) {
 /* Normal weights come from the ziggurat, a stream per tensor chosen by its name, as in zn_net_init. */
 static void zni_scorer_weights(zn_scorer *s) {
     int i;
-    size_t k;
     if (s->opts.kind == ZN_SCORE_TENAS && !s->opts.golden) zn_net_init(s->net, ZN_INIT_PYTORCH, s->seed);
     else zni_net_start_values(s->net);
+    ZNI_OMP(parallel for schedule(dynamic))
     for (i = 0; i < s->net->count; ++i) {
+        size_t k;
         zn_tensor *t = s->net->tensors[i];
         zn_rng rng = zn_rng_stream(s->seed, zn_fnv1a64(t->name, strlen(t->name), ZN_FNV_START));
         if (s->opts.golden && t->decay) zn_fill(t->data, t->name, s->seed, t->count, -sqrt(3.0), sqrt(3.0));
@@ -8096,7 +8097,6 @@ static zn_result zni_scorer_run(zn_scorer *s, const char *text, zn_score_result 
     zn_structure_destroy(structure);
     s->norms = NULL;
     s->net = NULL;
-    zni_cache_flush(s->ctx);
     return s->ctx->code;
 }
 ZN_API zn_result zn_scorer_create(zn_ctx *ctx, const zn_score_opts *opts, zn_scorer **out_scorer) {
