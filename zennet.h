@@ -3562,7 +3562,7 @@ ZNI_WIDE(zni_unweave, (const zn_real *from, zn_real *spare, zn_real *const *to, 
    were read again instead of runs). */
 #define ZNI_DOT_BAND 256      /* rows of dy in one band */
 #define ZNI_DOT_POSITIONS 512 /* of a dot product at a time, and the shortest block of them */
-#define ZNI_DOT_TASKS 32      /* fewer where each would have but a block: its sums cost more than that (ZenNet-M 1 %) */
+#define ZNI_DOT_TASKS 32      /* half as many where each would have but one or two blocks: to add up its sums costs too much (ZenNet-M 1 %) */
 
 typedef struct zni_dots { /* tasks: group, then chunk of rows, then part of the blocks */
     zni_pass pass;
@@ -7770,7 +7770,7 @@ static double zni_zen_norm_term(const zn_scorer *s) {
     return total;
 }
 static double zni_score_zen(zn_scorer *s) {
-    double norms, sum = 0.0;
+    double norms;
     size_t i, count;
     zn_real *features;
     if (zni_zen_pass(s, s->images[0]) != ZN_OK) return (double)NAN;
@@ -7782,8 +7782,8 @@ static double zni_score_zen(zn_scorer *s) {
     zn_tape_clear(s->ctx);
     if (zni_zen_pass(s, s->images[1]) != ZN_OK) return (double)NAN;
     if (s->opts.kind == ZN_SCORE_ZEN) norms = zni_zen_norm_term(s);
-    for (i = 0; i < count; ++i) sum += fabs((double)features[i] - (double)s->x->data[i]);
-    return log(sum / s->opts.batch) + norms;
+    for (i = 0; i < count; ++i) features[i] = (zn_real)fabs((double)features[i] - (double)s->x->data[i]);
+    return log(zni_sum(features, count) / s->opts.batch) + norms;
 }
 
 /* ---- rivals on gradients and patterns ---- */
