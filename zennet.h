@@ -3512,12 +3512,13 @@ ZNI_INLINE void zni_part_four(const zn_real *ZNI_RESTRICT from, int count, zn_re
         d[i] = from[4 * i + 3];
     }
 }
-/* `rows` rows of count values to columns; spare: room for as many, where the rows may not lie. */
+/* `rows` rows of count values to columns; spare: room for as many, where the rows may not lie. One is enough, because no vector
+   has lanes for a third pass. */
 ZNI_INLINE void zni_weave_body(const zn_real *const *row, zn_real *spare, zn_real *to, int rows, int count) {
     const zn_real *of[ZNI_MAX_LANES];
     int r, ways;
     for (r = 0; r < rows; ++r) of[r] = row[r];
-    for (; rows > 1; count *= ways) { /* twice at most */
+    for (; rows > 1; count *= ways) {
         ways = rows % 4 == 0 ? 4 : 2;
         rows /= ways;
         for (r = 0; r < rows; ++r) {
@@ -3608,7 +3609,7 @@ static int zni_dots_plan(zn_ctx *ctx, const zni_conv_shape *s, int lanes, zni_do
     if (d->outer) d->tiles = d->weaves_x ? zni_size_mul((size_t)(d->blocks.steps + lanes), (size_t)(d->rows + 8)) : zni_size_mul((size_t)(d->rows + lanes), (size_t)(d->blocks.steps + 8));
     else d->tiles = zni_size_mul((size_t)((d->rows + ZNI_DOT_ROWS) * lanes), (size_t)(d->blocks.steps + ZNI_DOT_ROWS));
     d->one = d->outer ? zni_size_mul((size_t)d->chunks, d->tiles) : zni_size_mul((size_t)p->rows, (size_t)d->blocks.steps);
-    d->parts = ((d->blocks.count < 2 * ZNI_DOT_TASKS ? ZNI_EVEN_TASKS : ZNI_DOT_TASKS) + p->groups * d->chunks - 1) / (p->groups * d->chunks);
+    d->parts = ((d->blocks.count < 2 * ZNI_DOT_TASKS ? ZNI_DOT_TASKS / 2 : ZNI_DOT_TASKS) + p->groups * d->chunks - 1) / (p->groups * d->chunks);
     if (d->parts > d->blocks.count) d->parts = d->blocks.count;
     return 1;
 }
@@ -3935,12 +3936,13 @@ static void zni_woven_spill(const zni_woven *p, const zn_real *from, size_t coun
     zn_real *spare = scratch + ZNI_WEAVE * lanes;
     while (count > 0) {
         size_t now = count < ZNI_WEAVE ? count : ZNI_WEAVE, whole = (now + 15) / 16 * 16, i;
+        int beside = add || now < whole; /* else whole lines go straight to their planes */
         zn_real *lines[ZNI_MAX_LANES];
-        for (l = 0; l < lanes; ++l) lines[l] = add || now < whole || l >= channels ? scratch + (size_t)l * whole : to + (size_t)l * plane;
+        for (l = 0; l < lanes; ++l) lines[l] = beside || l >= channels ? scratch + (size_t)l * whole : to + (size_t)l * plane;
         for (l = 0; l < channels; ++l)
             for (i = 0; i < now; i += ZNI_LINE_REALS) ZNI_PREFETCH(to + (size_t)l * plane + i);
         zni_unweave(from, spare, lines, lanes, (int)whole);
-        for (l = 0; l < channels && (add || now < whole); ++l) {
+        for (l = 0; l < channels && beside; ++l) {
             const zn_real *ZNI_RESTRICT line = lines[l];
             zn_real *ZNI_RESTRICT at = to + (size_t)l * plane;
             if (add)
