@@ -1255,11 +1255,11 @@ ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, 
 #else
 #define ZNI_POSIX 0
 #endif
-/* Strict C hides pread unless _POSIX_C_SOURCE asks for it. */
+/* Strict C hides pread and readlink unless _POSIX_C_SOURCE asks for them. */
 #if ZNI_POSIX && ((defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 200809L) || (!defined(_POSIX_C_SOURCE) && !defined(__STRICT_ANSI__)))
-#define ZNI_PREAD 1
+#define ZNI_POSIX_2008 1
 #else
-#define ZNI_PREAD 0
+#define ZNI_POSIX_2008 0
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -1776,24 +1776,51 @@ static zn_result zni_file_read(zn_ctx *ctx, const char *path, size_t limit, unsi
     return ctx->code;
 }
 
+#define ZNI_PATH_SIZE 4096
+/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. 0, and errno says why, for one
+   without an end. */
+static int zni_follow_links(const char *path, char to[ZNI_PATH_SIZE]) {
+    int length = snprintf(to, ZNI_PATH_SIZE, "%s", path), hops = 0;
+#if ZNI_POSIX_2008
+    char target[ZNI_PATH_SIZE];
+    ssize_t got;
+    for (; length < ZNI_PATH_SIZE && hops < 40 && (got = readlink(to, target, sizeof target - 1)) > 0; ++hops) {
+        const char *slash = strrchr(to, '/');
+        int before = target[0] != '/' && slash != NULL ? (int)(slash + 1 - to) : 0;
+        length = before + snprintf(to + before, (size_t)(ZNI_PATH_SIZE - before), "%.*s", (int)got, target);
+    }
+#endif
+    errno = hops == 40 ? ELOOP : ENAMETOOLONG;
+    return length < ZNI_PATH_SIZE && hops < 40;
+}
+/* Whether a device or a pipe is there, which is written to and not replaced. */
+static int zni_is_special(const char *path) {
+#if ZNI_POSIX
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+#else
+    (void)path;
+    return 0;
+#endif
+}
 /* A file being written; zni_replace_end renames it into place or removes it. Errors stick in `failed`. */
 typedef struct zni_replace {
     zn_ctx *ctx;
     FILE *file;
-    char *path, *temporary;
+    char *path, *temporary; /* the same for a device */
     int failed;
 } zni_replace;
 
 static zn_result zni_replace_begin(zni_replace *r, zn_ctx *ctx, const char *path) ZNI_UNUSED;
 static zn_result zni_replace_begin(zni_replace *r, zn_ctx *ctx, const char *path) {
-    size_t length = strlen(path);
+    char end[ZNI_PATH_SIZE];
     memset(r, 0, sizeof *r);
     r->ctx = ctx;
-    r->path = zni_copy_text(ctx, path);
-    r->temporary = (char *)zni_alloc(ctx, zni_size_add(length, 16));
+    if (!zni_follow_links(path, end)) return zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s", path, strerror(errno));
+    r->path = zni_copy_text(ctx, end);
+    r->temporary = (char *)zni_alloc(ctx, strlen(end) + 16);
     if (r->path != NULL && r->temporary != NULL) {
-        memcpy(r->temporary, path, length);
-        memcpy(r->temporary + length, ".part", 6);
+        sprintf(r->temporary, zni_is_special(end) ? "%s" : "%s.part", end);
         r->file = fopen(r->temporary, "wb");
         if (r->file != NULL) return ZN_OK;
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s", r->temporary, strerror(errno));
@@ -1815,7 +1842,7 @@ static void zni_replace_write(zni_replace *r, const void *bytes, size_t size) {
 static zn_result zni_replace_end(zni_replace *r, int keep) ZNI_UNUSED;
 static zn_result zni_replace_end(zni_replace *r, int keep) {
     zn_ctx *ctx = r->ctx;
-    int bad = r->failed || !keep;
+    int bad = r->failed || !keep, aside = r->file != NULL && strcmp(r->path, r->temporary) != 0;
     if (r->file == NULL) return ctx != NULL && ctx->code != ZN_OK ? ctx->code : ZN_ERROR_FILE;
     if (fflush(r->file) != 0 && !bad) {
         bad = 1;
@@ -1831,11 +1858,11 @@ static zn_result zni_replace_end(zni_replace *r, int keep) {
 #if !ZNI_POSIX
     if (!bad) remove(r->path); /* rename does not replace here */
 #endif
-    if (!bad && rename(r->temporary, r->path) != 0) {
+    if (!bad && aside && rename(r->temporary, r->path) != 0) {
         bad = 1;
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot replace: %s", r->path, strerror(errno));
     }
-    if (bad) remove(r->temporary);
+    if (bad && aside) remove(r->temporary);
     zni_free(ctx, r->path);
     zni_free(ctx, r->temporary);
     memset(r, 0, sizeof *r);
@@ -1890,7 +1917,7 @@ static zn_result zni_mapping_open(zn_ctx *ctx, const char *path, zni_mapping *m)
 typedef struct zni_disk {
     unsigned char *bytes; /* the whole file, or NULL */
     size_t size;
-#if ZNI_PREAD
+#if ZNI_POSIX_2008
     int fd; /* of a file on disk: this very file, whatever its name is now */
     time_t modified;
 #endif
@@ -1898,7 +1925,7 @@ typedef struct zni_disk {
 
 static void zni_disk_close(zn_ctx *ctx, zni_disk *d) ZNI_UNUSED;
 static void zni_disk_close(zn_ctx *ctx, zni_disk *d) {
-#if ZNI_PREAD
+#if ZNI_POSIX_2008
     if (d->bytes == NULL && d->size > 0) close(d->fd);
 #endif
     zni_free(ctx, d->bytes);
@@ -1907,7 +1934,7 @@ static void zni_disk_close(zn_ctx *ctx, zni_disk *d) {
 static zn_result zni_disk_open(zn_ctx *ctx, const char *path, size_t limit, zni_disk *d) ZNI_UNUSED;
 static zn_result zni_disk_open(zn_ctx *ctx, const char *path, size_t limit, zni_disk *d) {
     memset(d, 0, sizeof *d);
-#if ZNI_PREAD
+#if ZNI_POSIX_2008
     {
         struct stat info;
         d->fd = open(path, O_RDONLY);
@@ -1929,7 +1956,7 @@ static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to
 static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to) {
     if (offset > d->size || size > d->size - offset) return 0;
     if (d->bytes != NULL) memcpy(to, d->bytes + offset, size);
-#if ZNI_PREAD
+#if ZNI_POSIX_2008
     for (; d->bytes == NULL && size > 0;) {
         ssize_t got = pread(d->fd, to, size, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
@@ -1944,7 +1971,7 @@ static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to
 /* Whether a file on disk got another size or time of change since it was opened; a copy in memory never changes. */
 static int zni_disk_changed(const zni_disk *d) ZNI_UNUSED;
 static int zni_disk_changed(const zni_disk *d) {
-#if ZNI_PREAD
+#if ZNI_POSIX_2008
     struct stat info;
     if (d->bytes == NULL && d->size > 0) return fstat(d->fd, &info) != 0 || (uintmax_t)info.st_size != d->size || info.st_mtime != d->modified;
 #else
@@ -11818,7 +11845,7 @@ static void zni_pairs_input(const zn_input *in, zni_pair_fn pair, void *user) {
         zni_pairs_number(pair, user, key, in->std[i]);
     }
 }
-static int zni_pairs_net(const zn_net *net, zni_pair_fn pair, void *user) {
+static int zni_pairs_net(const zn_net *net, const zn_input *in, zni_pair_fn pair, void *user) {
     const zn_net_opts *o = &net->opts;
     zni_text names;
     int i;
@@ -11842,14 +11869,14 @@ static int zni_pairs_net(const zn_net *net, zni_pair_fn pair, void *user) {
     zni_pairs_number(pair, user, "bn_momentum", o->bn_momentum);
     zni_pairs_number(pair, user, "bn_eps", o->bn_eps);
     zni_pairs_number(pair, user, "gn_eps", o->gn_eps);
-    zni_pairs_input(&net->input, pair, user);
+    zni_pairs_input(in, pair, user);
     return !names.failed;
 }
 static void zni_store_pair(void *store, const char *key, const char *value) { zni_store_text((zni_store *)store, key, value); }
 static void zni_store_net(zni_store *s, const zn_net *net) {
     int i;
     zni_store_text(s, "format", "pt");
-    if (!zni_pairs_net(net, zni_store_pair, s)) s->metadata.failed = 1;
+    if (!zni_pairs_net(net, &net->input, zni_store_pair, s)) s->metadata.failed = 1;
     for (i = 0; i < net->count; ++i) zni_store_tensor(s, net->tensors[i]->name, net->tensors[i]->shape, net->tensors[i]->data);
 }
 ZN_API zn_result zn_net_save(const zn_net *net, const char *path) {
@@ -15735,6 +15762,7 @@ static void zni_onnx_value_info(zni_onnx *o, unsigned field, const char *name, c
     zni_onnx_end(o, info);
 }
 static void zni_onnx_model(zni_onnx *o, int resolution, int batch) {
+    zn_input in = o->net->input;
     int dims[4];
     size_t begin;
     zni_onnx_int(o, 1, 7); /* ir_version */
@@ -15753,7 +15781,9 @@ static void zni_onnx_model(zni_onnx *o, int resolution, int batch) {
     zni_onnx_value_info(o, 12, "logits", dims, 2);
     zni_onnx_head(o, zni_onnx_layers(o, o->net->plan.first, 0));
     zni_onnx_end(o, begin);
-    if (!zni_pairs_net(o->net, zni_onnx_pair, o)) o->out.failed = 1;
+    in.resize = (int)((double)in.resize * resolution / in.size + 0.5); /* what is cut away stays the same share */
+    in.size = resolution;
+    if (!zni_pairs_net(o->net, &in, zni_onnx_pair, o)) o->out.failed = 1;
 }
 ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int resolution, int batch) {
     zni_onnx *o;

@@ -21,7 +21,9 @@ static int batch_of(const char *text) {
 
 static zn_result open_network(zn_ctx *ctx, const char *word, const char *arch, zn_net_opts *o, uint64_t seed, zn_net **out_net) {
     zn_result result;
-    if (zn_structure_builtin(word) == NULL && strchr(word, '(') == NULL) {
+    FILE *file = zn_structure_builtin(word) == NULL ? fopen(word, "rb") : NULL;
+    if (file != NULL) fclose(file);
+    if (file != NULL || (zn_structure_builtin(word) == NULL && strchr(word, '(') == NULL)) {
         o->structure = arch;
         return arch != NULL ? zn_net_load_checkpoint(ctx, word, o, out_net) : zn_net_load(ctx, word, out_net);
     }

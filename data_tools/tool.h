@@ -25,9 +25,12 @@
 #include <string.h>
 #include <time.h>
 #if defined(__unix__) || defined(__APPLE__)
+#include <sys/stat.h>
 #include <unistd.h>
+#define TOOL_POSIX 1
 #define TOOL_TERMINAL(file) isatty(fileno(file))
 #else
+#define TOOL_POSIX 0
 #define TOOL_TERMINAL(file) 0
 #endif
 
@@ -189,23 +192,46 @@ typedef struct tool_file {
     FILE *file;
     char path[4096], part[4104];
 } tool_file;
-/* Opens a file that gets its name in tool_file_end; NULL, and errno says why. */
+/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. */
+static int tool_follow_links(const char *path, char to[4096]) {
+    int length = snprintf(to, 4096, "%s", path), hops = 0;
+#if TOOL_POSIX
+    char target[4096];
+    ssize_t got;
+    for (; length < 4096 && hops < 40 && (got = readlink(to, target, sizeof target - 1)) > 0; ++hops) {
+        const char *slash = strrchr(to, '/');
+        int before = target[0] != '/' && slash != NULL ? (int)(slash + 1 - to) : 0;
+        length = before + snprintf(to + before, (size_t)(4096 - before), "%.*s", (int)got, target);
+    }
+#endif
+    errno = hops == 40 ? ELOOP : ENAMETOOLONG;
+    return length < 4096 && hops < 40;
+}
+/* Whether a device or a pipe is there, which is written to and not replaced. */
+static int tool_is_special(const char *path) {
+#if TOOL_POSIX
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+#else
+    (void)path;
+    return 0;
+#endif
+}
+/* Opens a file that gets its name in tool_file_end, or a device; NULL, and errno says why. */
 TOOL_API FILE *tool_file_begin(tool_file *f, const char *path) {
     f->file = NULL;
-    errno = ENAMETOOLONG;
-    if (snprintf(f->path, sizeof f->path, "%s", path) < (int)sizeof f->path) {
-        snprintf(f->part, sizeof f->part, "%s.part", f->path);
-        f->file = fopen(f->part, "wb");
-    }
-    return f->file;
+    if (!tool_follow_links(path, f->path)) return NULL;
+    snprintf(f->part, sizeof f->part, tool_is_special(f->path) ? "%s" : "%s.part", f->path);
+    return f->file = fopen(f->part, "wb");
 }
+static int tool_file_aside(const tool_file *f) { return strcmp(f->part, f->path) != 0; }
 /* Puts it in the place of an old one; else 0, errno says why, and the old one stays. */
 TOOL_API int tool_file_end(tool_file *f) {
     int bad = ferror(f->file) || fflush(f->file) != 0, why = errno;
     if (fclose(f->file) != 0 && !bad) bad = 1, why = errno;
-    if (!bad && rename(f->part, f->path) == 0) return 1;
+    if (!bad && (!tool_file_aside(f) || rename(f->part, f->path) == 0)) return 1;
     if (!bad) why = errno;
-    remove(f->part);
+    if (tool_file_aside(f)) remove(f->part);
     errno = why;
     return 0;
 }
@@ -215,15 +241,25 @@ TOOL_API int tool_cannot_write(const char *path) { /* always 0 */
 }
 /* Whether a file can be written there, to be asked before the hours of work that it is to hold. 0 and a message when not. */
 TOOL_API int tool_can_write(const char *path) {
+#if TOOL_POSIX
+    char folder[4096], *slash;
+    struct stat old;
+    if (!tool_follow_links(path, folder)) return tool_cannot_write(path);
+    if (stat(folder, &old) == 0) {
+        if (S_ISDIR(old.st_mode)) errno = EISDIR;
+        if (S_ISDIR(old.st_mode) || access(folder, W_OK) != 0) return tool_cannot_write(path);
+        if (!S_ISREG(old.st_mode)) return 1;
+    }
+    slash = strrchr(folder, '/');
+    strcpy(slash == NULL ? folder : slash == folder ? folder + 1 : slash, slash == NULL ? "." : "");
+    return access(folder, W_OK | X_OK) == 0 || tool_cannot_write(path);
+#else
     tool_file f;
-    FILE *old = fopen(path, "r+b");
-    int folder = old == NULL && errno == EISDIR;
-    if (old != NULL) fclose(old);
-    if (folder) errno = EISDIR;
-    if (folder || tool_file_begin(&f, path) == NULL) return tool_cannot_write(path);
+    if (tool_file_begin(&f, path) == NULL) return tool_cannot_write(path);
     fclose(f.file);
     remove(f.part);
     return 1;
+#endif
 }
 
 /* ---- Ctrl-C: signal(SIGINT, on_interrupt), and what takes long looks at stop_asked ---- */

@@ -161,8 +161,12 @@ ZIM_API int zim_save_jpeg(const char *path, const unsigned char *rgb, int width,
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 199506L
+#if defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 200112L
+#include <sys/stat.h>
 #include <unistd.h>
+#define ZIMI_POSIX 1
+#else
+#define ZIMI_POSIX 0
 #endif
 
 #ifndef ZIM_MALLOC
@@ -293,37 +297,56 @@ static int zimi_read_file(const char *path, zimi_bytes *out, char *error) {
 
 static int zimi_write_parts(FILE *file, const void *head, size_t head_size, const void *body, size_t body_size) {
     if (fwrite(head, 1, head_size, file) != head_size || fwrite(body, 1, body_size, file) != body_size || fflush(file) != 0) return errno;
-#if defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 199506L
+#if ZIMI_POSIX
     (void)fsync(fileno(file)); /* so that the rename never gets to the disk before the bytes */
 #endif
     return 0;
 }
+#define ZIMI_PATH_SIZE 4096
+/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. -1 for none without an end. */
+static int zimi_follow_links(const char *path, char to[ZIMI_PATH_SIZE], char *error) {
+    int length = snprintf(to, ZIMI_PATH_SIZE, "%s", path), hops = 0;
+#if ZIMI_POSIX
+    char target[ZIMI_PATH_SIZE];
+    ssize_t got;
+    for (; length < ZIMI_PATH_SIZE && hops < 40 && (got = readlink(to, target, sizeof target - 1)) > 0; ++hops) {
+        const char *slash = strrchr(to, '/');
+        int before = target[0] != '/' && slash != NULL ? (int)(slash + 1 - to) : 0;
+        length = before + snprintf(to + before, (size_t)(ZIMI_PATH_SIZE - before), "%.*s", (int)got, target);
+    }
+#endif
+    if (length < ZIMI_PATH_SIZE && hops < 40) return 0;
+    return zimi_fail(error, "cannot write: %s", strerror(hops == 40 ? ELOOP : ENAMETOOLONG));
+}
+/* Whether a device or a pipe is there, which is written to and not replaced. */
+static int zimi_is_special(const char *path) {
+#if ZIMI_POSIX
+    struct stat s;
+    return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+#else
+    (void)path;
+    return 0;
+#endif
+}
 /* Writes head and body to path, replacing it in one step. */
 static int zimi_write_file(const char *path, const void *head, size_t head_size, const void *body, size_t body_size, char *error) {
-    size_t length = strlen(path);
-    char *temporary = (char *)zimi_alloc(zimi_add(length, 6), error);
+    char end[ZIMI_PATH_SIZE], temporary[ZIMI_PATH_SIZE + 8];
+    int aside, code;
     FILE *file;
-    int code;
-    if (temporary == NULL) return -1;
-    memcpy(temporary, path, length);
-    memcpy(temporary + length, ".part", 6);
+    if (zimi_follow_links(path, end, error) != 0) return -1;
+    aside = !zimi_is_special(end);
+    snprintf(temporary, sizeof temporary, aside ? "%s.part" : "%s", end);
     file = fopen(temporary, "wb");
-    if (file == NULL) zimi_fail(error, "cannot write: %s", strerror(errno));
-    else {
-        code = zimi_write_parts(file, head, head_size, body, body_size);
-        if (fclose(file) != 0 && code == 0) code = errno;
+    if (file == NULL) return zimi_fail(error, "cannot write: %s", strerror(errno));
+    code = zimi_write_parts(file, head, head_size, body, body_size);
+    if (fclose(file) != 0 && code == 0) code = errno;
 #ifdef _WIN32
-        if (code == 0) remove(path); /* rename does not replace here */
+    if (code == 0) remove(end); /* rename does not replace here */
 #endif
-        if (code == 0 && rename(temporary, path) == 0) {
-            ZIM_FREE(temporary);
-            return 0;
-        }
-        zimi_fail(error, "cannot write: %s", strerror(code != 0 ? code : errno));
-        remove(temporary);
-    }
-    ZIM_FREE(temporary);
-    return -1;
+    if (code == 0 && aside && rename(temporary, end) != 0) code = errno;
+    if (code == 0) return 0;
+    if (aside) remove(temporary);
+    return zimi_fail(error, "cannot write: %s", strerror(code));
 }
 
 /* ==================================================================================================================

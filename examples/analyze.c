@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
     if (count < 1) return tool_misused("a structure, a name or a file is missing", "");
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return TOOL_FAILED;
     text = words[0];
-    if (zn_structure_builtin(text) == NULL && strchr(text, '(') == NULL) {
+    if (structure_word_is_file(text)) {
         from_file = structure_of_file(text);
         if (from_file == NULL && zn_net_load(ctx, text, &net) == ZN_OK) o = *zn_net_get_opts(net);
         if (from_file == NULL && net == NULL) {

@@ -23,7 +23,10 @@ TOOL_API int fail(const zn_ctx *ctx) {
     return TOOL_FAILED;
 }
 TOOL_API zn_result open_pack(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
+    struct stat info;
     zn_result result = zn_pack_open(ctx, path, out_pack);
+    if (result != ZN_OK && stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        fprintf(stderr, "%s: %s is a folder: build/data_tools/pack makes one file of it, which is wanted here\n", tool_name, path);
     zn_pack_set_decoder(*out_pack, pack_decode, NULL);
     return result;
 }
@@ -59,22 +62,47 @@ TOOL_API int run_data_tool(const char *argv0, const char *program, const char *c
     if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return TOOL_FAILED;
     return WEXITSTATUS(status);
 }
-/* A pack is taken as it is; anything else is packed to `out` first (unless that is there), with the layout and the number
-   of classes that are wanted. What to open, or NULL. */
+/* What a pack was made of, in a line beside it: the number of classes that was asked for, and the source. Whether it is that now. */
+static int packed_from(const char *note, const char *source, const char *classes) {
+    char line[4200] = "", *was;
+    struct stat a, b;
+    FILE *file = fopen(note, "rb");
+    if (file == NULL || fgets(line, sizeof line, file) == NULL) line[0] = '\0';
+    if (file != NULL) fclose(file);
+    line[strcspn(line, "\n")] = '\0';
+    was = strchr(line, ' ');
+    if (was == NULL) return 0;
+    *was++ = '\0';
+    return strcmp(line, classes) == 0 && (strcmp(was, source) == 0 || (stat(was, &a) == 0 && stat(source, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino));
+}
+/* A pack is taken as it is; anything else is packed to `out` first, unless that is there and was made of the same, with the
+   layout and the number of classes that are wanted. What to open, or NULL. */
 TOOL_API const char *need_pack(const char *argv0, const char *source, const char *layout, const char *classes, const char *out) {
-    char magic[8] = {0};
+    char magic[8] = {0}, note[4096];
     const char *args[] = {source, out, "--layout", layout, "--classes", classes, "--skip-bad", NULL};
     FILE *file = fopen(source, "rb");
     size_t size = file != NULL ? fread(magic, 1, 8, file) : 0;
+    tool_file f;
     if (file != NULL) fclose(file);
     if (size == 8 && memcmp(magic, "ZENPACK1", 8) == 0) return source;
-    file = fopen(out, "rb");
-    if (file != NULL) {
-        fclose(file);
-        printf("%s is there: packed before\n", out);
-        return out;
+    snprintf(note, sizeof note, "%.4000s.source", out);
+    if (access(out, F_OK) == 0) {
+        if (packed_from(note, source, classes)) {
+            printf("%s is there: packed before\n", out);
+            return out;
+        }
+        fprintf(stderr, "%s: %s is there, but not made of %s with the same classes: give another --out, remove that pack, or give it instead of %s\n", tool_name, out, source, source);
+        return NULL;
     }
-    return run_data_tool(argv0, "pack", args) == 0 ? out : NULL;
+    file = tool_file_begin(&f, note);
+    if (file != NULL) fprintf(file, "%s %s\n", classes, source);
+    if (file == NULL || !tool_file_end(&f)) {
+        tool_cannot_write(note);
+        return NULL;
+    }
+    if (run_data_tool(argv0, "pack", args) == 0) return out;
+    fprintf(stderr, "%s: where pack has to be told more, use it by hand, \"build/data_tools/pack %s OUT ...\", and give OUT instead of %s\n", tool_name, source, source);
+    return NULL;
 }
 /* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. The folder gets its name when they are all there. */
 TOOL_API const char *draw_toys(const char *argv0, const char *out, const char *layout, const char *classes, const char *train, const char *test) {
@@ -85,9 +113,9 @@ TOOL_API const char *draw_toys(const char *argv0, const char *out, const char *l
 }
 /* FOLDER/NAME in one of a few buffers that live as long as the program. */
 TOOL_API const char *in_folder(const char *folder, const char *name) {
-    static char paths[8][4096];
+    static char paths[32][4096];
     static int next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 32];
     snprintf(path, sizeof paths[0], "%s/%s", folder, name);
     return path;
 }
@@ -216,31 +244,48 @@ TOOL_API zn_result write_report(const zn_net *net, const zn_train_result *result
 }
 
 /* ---- results ---- */
-/* The hint that wrong labels deserve. */
+/* The hint that wrong labels deserve: chance would do better, or other names for what the network says would do so much better
+   that it knows the pictures well. */
 TOOL_API void print_hint(const zn_net *net, const zn_metrics *m) {
     static int map[512];
     double chance = zn_metrics_chance(m), share;
     int k;
-    if (m->classes > 512 || (m->top1 >= chance && m->top1 >= 1.0 / m->classes)) return;
+    if (m->classes > 512) return;
+    if (chance < 1.0 / m->classes) chance = 1.0 / m->classes;
     share = zn_metrics_permutation(m, map);
-    fprintf(stderr, "%s: an accuracy of %.2f %% is below chance (%.2f %%): are the labels those that the network learned?\n", tool_name, 100 * m->top1,
-            100 * (chance > 1.0 / m->classes ? chance : 1.0 / m->classes));
+    if (m->top1 >= chance && share < m->top1 + 0.25) return;
+    fprintf(stderr, "%s: an accuracy of %.2f %%, where chance has %.2f %%: are the labels those that the network learned?\n", tool_name, 100 * m->top1, 100 * chance);
     fprintf(stderr, "With its classes renamed as follows it would be %.2f %%:\n", 100 * share);
     for (k = 0; k < m->classes; ++k)
         if (map[k] != k) fprintf(stderr, "  what it calls \"%s\" is \"%s\"\n", zn_net_class_name(net, k), zn_net_class_name(net, map[k]));
+}
+/* Characters of UTF-8 text, and a text cut or filled up with blanks to so many of them. */
+static int text_width(const char *text) {
+    int width = 0;
+    for (; *text != '\0'; ++text) width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+static void print_cell(const char *text, int width, int right) {
+    int blanks = width - text_width(text), bytes = 0, left = width;
+    while (text[bytes] != '\0' && (left > 0 || ((unsigned char)text[bytes] & 0xc0) == 0x80)) left -= ((unsigned char)text[++bytes] & 0xc0) != 0x80;
+    printf("%*s%.*s%*s", right && blanks > 0 ? blanks : 0, "", bytes, text, !right && blanks > 0 ? blanks : 0, "");
 }
 /* Rows are truths, columns what the network said. */
 TOOL_API void print_confusion(const zn_net *net, const zn_metrics *m) {
     int i, k, name = 8;
     for (i = 0; i < m->classes; ++i)
-        if ((int)strlen(zn_net_class_name(net, i)) > name) name = (int)strlen(zn_net_class_name(net, i));
+        if (text_width(zn_net_class_name(net, i)) > name) name = text_width(zn_net_class_name(net, i));
     if (name > 24) name = 24;
     if (m->classes > 32) return;
     printf("%*s  recall", name, "");
-    for (i = 0; i < m->classes; ++i) printf(" %6.6s", zn_net_class_name(net, i));
+    for (i = 0; i < m->classes; ++i) {
+        printf(" ");
+        print_cell(zn_net_class_name(net, i), 6, 1);
+    }
     printf("\n");
     for (i = 0; i < m->classes; ++i) {
-        printf("%-*.*s %5.1f %%", name, name, zn_net_class_name(net, i), 100 * m->recall[i]);
+        print_cell(zn_net_class_name(net, i), name, 0);
+        printf(" %5.1f %%", 100 * m->recall[i]);
         for (k = 0; k < m->classes; ++k) printf(" %6lu", (unsigned long)m->confusion[i * m->classes + k]);
         printf("\n");
     }
@@ -295,18 +340,23 @@ TOOL_API void watch_run(zn_train_opts *recipe, train_view *view, const char *fol
     recipe->user = view;
     signal(SIGINT, on_interrupt);
 }
+/* Said before the days of work: without a test split the last epoch's weights are kept, and nobody knows how good they are. */
+TOOL_API void warn_untested(const zn_pack *pack, const char *path) {
+    if (pack != NULL && zn_pack_count(pack, ZN_SPLIT_TEST) == 0)
+        fprintf(stderr, "%s: %s has no images to test on: the last epoch's weights will be kept, untested (pack --every 5 tests on every fifth)\n", tool_name, path);
+}
 /* The network, which has the weights of its best epoch, is saved and tested; a report tells the story. */
-TOOL_API zn_result finish_run(zn_net *net, const zn_pack *pack, const zn_train_result *history, const char *folder, int argc, char **argv) {
-    const char *model = in_folder(folder, "model.safetensors"), *report = in_folder(folder, "report.html");
+TOOL_API zn_result finish_run(zn_net *net, const zn_pack *pack, const zn_train_result *history, const char *model, const char *report, int argc, char **argv) {
     zn_metrics *metrics = NULL;
     zn_result result = zn_net_save(net, model);
-    if (result == ZN_OK) result = zn_evaluate(net, pack, NULL, &metrics);
+    if (result == ZN_OK && zn_pack_count(pack, ZN_SPLIT_TEST) > 0) result = zn_evaluate(net, pack, NULL, &metrics);
     if (result == ZN_OK) result = write_report(net, history, metrics, pack, ZN_SPLIT_TEST, argc, argv, report);
-    if (result == ZN_OK) {
+    if (result == ZN_OK && metrics != NULL) {
         print_metrics(net, metrics);
         print_hint(net, metrics);
-        printf("%s and %s\nbest epoch %d: accuracy %.2f %%\n", model, report, history->best_epoch + 1, 100 * history->best_top1);
     }
+    if (result == ZN_OK) printf("%s and %s\n", model, report);
+    if (result == ZN_OK && metrics != NULL) printf("best epoch %d: accuracy %.2f %%\n", history->best_epoch + 1, 100 * history->best_top1);
     zn_metrics_destroy(metrics);
     return result;
 }

@@ -36,6 +36,7 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "", "How good a model is on a packed data set.", options, sizeof options / sizeof options[0], words, 0, &count);
     if (status != TOOL_GO) return status;
     if (model == NULL || data == NULL) return tool_misused("--model and --data are needed", "");
+    if (history != NULL && report == NULL) return tool_misused("--history is for --report", "");
     if (report != NULL && !tool_can_write(report)) return TOOL_FAILED;
     use_threads(threads);
     signal(SIGINT, on_interrupt);
@@ -61,7 +62,7 @@ int main(int argc, char **argv) {
         status = TOOL_DONE;
     } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
     else fail(ctx);
-    if (result == ZN_ERROR_MISMATCH) fprintf(stderr, "%s: --by-index matches classes by their numbers\n", tool_name);
+    if (result == ZN_ERROR_MISMATCH && !by_index) fprintf(stderr, "%s: --by-index matches classes by their numbers\n", tool_name);
     zn_train_result_destroy(past);
     zn_metrics_destroy(metrics);
     zn_pack_close(pack);

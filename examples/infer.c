@@ -20,7 +20,7 @@ typedef struct job {
     zn_ctx *ctx;
     zn_net *net;
     zn_session *session;
-    int json, top_k, classes, bad;
+    int json, top_k, classes, orient, bad;
     int box[4]; /* x, y, width, height; width 0: the whole picture */
     long batch, threads;
 } job;
@@ -81,10 +81,11 @@ static void softmax(zn_real *values, int count) {
 }
 
 /* ---- pictures ---- */
-static int load_picture(const char *path, zim_image *image, char why[ZIM_ERROR_SIZE]) {
+static int load_picture(const job *j, const char *path, zim_image *image, char why[ZIM_ERROR_SIZE]) {
+    zim_opts o = zim_opts_default();
+    o.orient = j->orient;
     memset(image, 0, sizeof *image);
-    if (zim_load(path, NULL, image, why) == 0) return 1;
-    return 0;
+    return zim_load(path, &o, image, why) == 0;
 }
 /* One picture as the network's input. Called from many threads. */
 static int prepare(const job *j, const char *path, zn_real *x, char why[ZIM_ERROR_SIZE]) {
@@ -94,7 +95,7 @@ static int prepare(const job *j, const char *path, zn_real *x, char why[ZIM_ERRO
     size_t bytes;
     void *scratch;
     zn_result result = ZN_ERROR_MEMORY;
-    if (!load_picture(path, &image, why)) return 0;
+    if (!load_picture(j, path, &image, why)) return 0;
     w = j->box[2] > 0 ? j->box[2] : image.width;
     h = j->box[2] > 0 ? j->box[3] : image.height;
     bytes = zn_input_scratch_bytes(in, w, h);
@@ -225,7 +226,7 @@ static int infer_cam(job *j, const char *path, const char *out_path) {
     char why[ZIM_ERROR_SIZE];
     zn_real *map = NULL, *prob = (zn_real *)malloc((size_t)j->classes * sizeof(zn_real));
     int best, size, w, h, ok = 1;
-    if (!load_picture(path, &image, why)) {
+    if (!load_picture(j, path, &image, why)) {
         free(prob);
         say_bad(j, path, why);
         return 1;
@@ -297,6 +298,7 @@ int main(int argc, char **argv) {
                              {"json", TOOL_FLAG, &j.json, "", "a JSON object per picture and line", 0, 0},
                              {"top-k", TOOL_INT, &top_k, "K", "classes to print, likeliest first", 1, ZN_MAX_CLASSES},
                              {"box", TOOL_TEXT, &box, "X,Y,W,H", "the face in every picture, pixels", 0, 0},
+                             {"orient", TOOL_FLAG, &j.orient, "", "turn pictures upright as their EXIF says, boxes being on what comes of it", 0, 0},
                              {"batch", TOOL_INT, &j.batch, "N", "pictures at once", 1, MAX_BATCH},
                              {"threads", TOOL_INT, &j.threads, "N", "0: as many as there are cores", 0, 1024},
                              {"raw", TOOL_TEXT, &raw, "WxH", "frames of RGB bytes from stdin", 0, 0},
@@ -329,6 +331,7 @@ int main(int argc, char **argv) {
         for (i = 0; i < count && good; ++i) good = collect(&j, words[i], &files, 0);
         if (!good) say_bad(&j, "infer", "out of memory");
         else if (raw != NULL) good = infer_raw(&j, frame[0], frame[1]);
+        else if (cam != NULL && files.count > 1) say_bad(&j, words[0], "--gradcam is for one picture, and several are in it");
         else if (cam != NULL && files.count == 1) good = infer_cam(&j, files.items[0], cam);
         else if (files.count > 0) good = infer_files(&j, &files);
         else if (!j.bad) say_bad(&j, words[0], "no picture in it");

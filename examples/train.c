@@ -142,7 +142,11 @@ static int apply(settings *s) {
     o->schedule.kind = (zn_schedule_kind)zn_schedule_parse(s->schedule);
     use_epochs(o, s->epochs);
     if (s->warmup >= 0) o->schedule.warmup = s->warmup;
-    if (o->schedule.warmup >= o->epochs) return tool_bad_value("warmup", "less than all epochs", "so many");
+    if (o->schedule.warmup >= o->epochs) {
+        char given[32];
+        snprintf(given, sizeof given, "%g", o->schedule.warmup);
+        return tool_bad_value("warmup", "fewer than all epochs", given);
+    }
     o->optimizer.kind = chosen.kind;
     o->optimizer.eps = chosen.eps;
     o->init = (zn_init)zn_init_parse(s->init);
@@ -184,6 +188,7 @@ typedef struct job { /* everything a run holds */
     zn_net *net, *teacher;
     zn_train_result *result;
     zn_metrics *metrics;
+    int began; /* the training */
 } job;
 
 static zn_result load_pretrained(job *j, const settings *s) {
@@ -240,6 +245,24 @@ static void print_run(const job *j, const settings *s) {
            (unsigned long)o->seed);
     fflush(stdout);
 }
+/* Whether a run that was stopped waits in the folder and would be lost. */
+static int would_lose_run(const settings *s) {
+    const char *latest = s->train.checkpoint_dir != NULL && !s->train.resume ? in_folder(s->train.checkpoint_dir, "latest.safetensors") : NULL, *line;
+    zn_train_result *past = NULL;
+    zn_ctx *ctx = NULL;
+    int epochs = 0, done = 0;
+    if (latest == NULL || access(latest, F_OK) != 0) return 0;
+    if (zn_ctx_create(NULL, &ctx) == ZN_OK && zn_train_history(ctx, latest, &past) == ZN_OK) {
+        line = strstr(past->recipe, "\nepochs ");
+        epochs = line != NULL ? atoi(line + 8) : 0;
+        done = past->epochs;
+    }
+    zn_train_result_destroy(past);
+    zn_ctx_destroy(ctx);
+    if (done == 0 || done >= epochs) return 0;
+    fprintf(stderr, "%s: %s holds a run stopped after epoch %d of %d: --resume goes on with it; to begin anew, remove it or choose another --out\n", tool_name, latest, done, epochs);
+    return 1;
+}
 /* The run's folder is there, and everything can be written that is to be: before the work, not after it. */
 static int can_write(const settings *s) {
     const char *files[3] = {s->out, s->log, s->report};
@@ -252,7 +275,8 @@ static zn_result run(job *j, settings *s, int argc, char **argv) {
     zn_evaluate_opts test = zn_evaluate_opts_default();
     const zn_pack *tested = j->test != NULL ? j->test : j->data;
     zn_result result;
-    if (!can_write(s)) return ZN_ERROR_FILE;
+    if (would_lose_run(s) || !can_write(s)) return ZN_ERROR_FILE;
+    j->began = 1;
     result = zn_train_run(j->net, j->data, j->test, &s->train, &j->result);
     if (result != ZN_OK) return result;
     result = zn_net_save(j->net, s->out);
@@ -300,7 +324,7 @@ int main(int argc, char **argv) {
         printf("wrote %s, weights of epoch %d\n", s.out, (s.train.keep_last || j.result->best_epoch < 0 ? j.result->epochs - 1 : j.result->best_epoch) + 1);
     } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; --resume goes on\n", tool_name);
     else if (zn_error_code(j.ctx) != ZN_OK) fail(j.ctx);
-    if (result == ZN_ERROR_FILE && s.train.checkpoint_dir != NULL && access(in_folder(s.train.checkpoint_dir, "latest.safetensors"), F_OK) == 0)
+    if (result == ZN_ERROR_FILE && j.began && s.train.checkpoint_dir != NULL && access(in_folder(s.train.checkpoint_dir, "latest.safetensors"), F_OK) == 0)
         fprintf(stderr, "%s: %s has the run up to its last checkpoint: --resume goes on from there\n", tool_name, s.train.checkpoint_dir);
     zn_metrics_destroy(j.metrics);
     zn_train_result_destroy(j.result);

@@ -46,8 +46,9 @@ int main(int argc, char **argv) {
     result = open_pack(ctx, data, &pack);
     structure.classes = zn_pack_classes(pack);
     if (result == ZN_OK) result = zn_net_create(ctx, &structure, &net);
+    warn_untested(pack, data);
     if (result == ZN_OK) result = zn_train_run(net, pack, NULL, &recipe, &history);
-    if (result == ZN_OK) result = finish_run(net, pack, history, folder, argc, argv);
+    if (result == ZN_OK) result = finish_run(net, pack, history, in_folder(folder, "model.safetensors"), in_folder(folder, "report.html"), argc, argv);
     else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; the same command goes on\n", tool_name);
     if (result != ZN_OK && result != ZN_STOPPED) fail(ctx);
 

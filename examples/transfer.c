@@ -3,6 +3,9 @@
      build/examples/transfer LARGE SMALL --out transfer.run            two packs; their classes may differ
      build/examples/transfer --quick                                   drawn faces: with and without the first step
 
+   Each step leaves NAME.safetensors, NAME.html (a report) and a folder NAME with checkpoints and log.csv: large, then
+   model. Stop it with Ctrl-C, start it again: it goes on.
+
    The first network's head knows other classes, so only tensors whose name and shape fit go over; --freeze trains
    nothing but the new head. --teacher distils a network with the large set's classes into the first step. Ends with:
    from scratch ... or transferred ... */
@@ -12,12 +15,20 @@
 typedef struct plan {
     zn_net_opts net;
     zn_train_opts recipe;
-    const char *teacher;
+    const char *teacher, *folder;
     train_view view;
+    int failed; /* a log could not be written */
+    int argc;
+    char **argv;
 } plan;
+static void print_share(const char *what, double top1) {
+    if (top1 >= 0) printf("%s: %.2f %%\n", what, 100 * top1);
+    else printf("%s: no images to test on\n", what);
+}
 
-/* One step: a new network for a pack's classes, started from a file or not, trained, tested, saved. */
-static zn_result learn(zn_ctx *ctx, plan *p, const char *data, const char *start, const char *out, double *out_top1) {
+/* One step: a new network for a pack's classes, started from a file or not, trained, tested, saved under a name in the folder. */
+static zn_result learn(zn_ctx *ctx, plan *p, const char *data, const char *start, const char *name, double *out_top1) {
+    char model[64], page[64];
     zn_pack *pack = NULL;
     zn_net *net = NULL, *teacher = NULL;
     zn_train_result *history = NULL;
@@ -37,9 +48,14 @@ static zn_result learn(zn_ctx *ctx, plan *p, const char *data, const char *start
     }
     if (result == ZN_OK && p->teacher != NULL) result = zn_net_load(ctx, p->teacher, &teacher);
     p->recipe.teacher = teacher;
+    snprintf(model, sizeof model, "%s.safetensors", name);
+    snprintf(page, sizeof page, "%s.html", name);
+    watch_run(&p->recipe, &p->view, in_folder(p->folder, name));
+    warn_untested(pack, data);
     if (result == ZN_OK) result = zn_train_run(net, pack, NULL, &p->recipe, &history);
-    if (result == ZN_OK) result = zn_net_save(net, out);
-    if (result == ZN_OK) *out_top1 = history->best_top1;
+    if (result == ZN_OK) result = finish_run(net, pack, history, in_folder(p->folder, model), in_folder(p->folder, page), p->argc, p->argv);
+    if (result == ZN_OK) *out_top1 = history->best_epoch >= 0 ? history->best_top1 : -1;
+    p->failed |= p->view.failed;
     zn_train_result_destroy(history);
     zn_net_destroy(teacher);
     zn_net_destroy(net);
@@ -67,6 +83,9 @@ int main(int argc, char **argv) {
     if (count != (quick ? 0 : 2)) return tool_misused("wants LARGE and SMALL, folders or packs, or --quick", "");
     if (!make_folder(folder) || !tool_can_write(in_folder(folder, "model.safetensors"))) return TOOL_FAILED;
     memset(&p, 0, sizeof p);
+    p.folder = folder;
+    p.argc = argc;
+    p.argv = argv;
     p.net = zn_net_opts_default();
     p.net.structure = structure_of_option(arch);
     p.recipe = zn_train_opts_affectnet();
@@ -82,25 +101,21 @@ int main(int argc, char **argv) {
     if (first == NULL || second == NULL) return TOOL_FAILED;
 
     use_epochs(&p.recipe, epochs);
-    p.recipe.on_batch = view_batch;
-    p.recipe.on_epoch = view_epoch;
-    p.recipe.user = &p.view;
     p.teacher = teacher;
-    signal(SIGINT, on_interrupt);
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return fail(NULL);
-    result = learn(ctx, &p, first, NULL, in_folder(folder, "large.safetensors"), &large);
+    result = learn(ctx, &p, first, NULL, "large", &large);
     p.teacher = NULL;
     p.recipe.balanced = 0;
-    if (quick && result == ZN_OK) result = learn(ctx, &p, second, NULL, in_folder(folder, "scratch.safetensors"), &alone);
+    if (quick && result == ZN_OK) result = learn(ctx, &p, second, NULL, "scratch", &alone);
     p.recipe.lr *= 0.2; /* what was learned should not be shaken out at once */
     p.recipe.freeze_backbone = freeze;
-    if (result == ZN_OK) result = learn(ctx, &p, second, in_folder(folder, "large.safetensors"), in_folder(folder, "model.safetensors"), &moved);
+    if (result == ZN_OK) result = learn(ctx, &p, second, in_folder(folder, "large.safetensors"), "model", &moved);
     if (result == ZN_OK) {
-        printf("on the large set: %.2f %%\n", 100 * large);
-        if (quick) printf("from scratch: %.2f %%, ", 100 * alone);
-        printf("transferred: %.2f %%\n", 100 * moved);
-    } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped\n", tool_name);
+        print_share("on the large set", large);
+        if (quick) print_share("from scratch", alone);
+        print_share("transferred", moved);
+    } else if (result == ZN_STOPPED) fprintf(stderr, "%s: stopped; the same command goes on\n", tool_name);
     else fail(ctx);
     zn_ctx_destroy(ctx);
-    return result == ZN_OK ? TOOL_DONE : TOOL_FAILED;
+    return result == ZN_OK && !p.failed ? TOOL_DONE : TOOL_FAILED;
 }

@@ -44,6 +44,20 @@ status "no such folder" 1 "$convert" $images/made.ppm "$work/none/x.png"
 cp $images/made.ppm "$work/old.ppm"
 full "no room" "$convert" $images/hopper_rle8_grayscale.bmp "$work/old.ppm"
 check "the old file is kept" cmp $images/made.ppm "$work/old.ppm"
+# Links stay links, pipes pipes.
+ln -s real.ppm "$work/link.ppm"
+ln -s link.ppm "$work/chain.ppm"
+check "through links to a file that is not there yet" "$convert" $images/made.ppm "$work/chain.ppm"
+check "it is where they end" sh -c "[ -h '$work/link.ppm' ] && [ ! -h '$work/real.ppm' ] && cmp $images/made.ppm '$work/real.ppm'"
+check "through a link to a file" "$convert" $images/hopper_rle8_grayscale.bmp "$work/link.ppm"
+check "both are what they were" sh -c "[ -h '$work/link.ppm' ] && [ ! -h '$work/real.ppm' ] && ! cmp $images/made.ppm '$work/real.ppm'"
+ln -s loop.ppm "$work/loop.ppm"
+status "a link to itself" 1 "$convert" $images/made.ppm "$work/loop.ppm"
+mkfifo "$work/pipe.ppm"
+cat "$work/pipe.ppm" >"$work/piped.ppm" &
+check "into a pipe" "$convert" $images/made.ppm "$work/pipe.ppm"
+wait
+check "which has got it all" sh -c "[ -p '$work/pipe.ppm' ] && cmp $images/made.ppm '$work/piped.ppm'"
 status "unknown ending" 2 "$convert" $images/made.ppm "$work/x.gif"
 status "one file" 2 "$convert" $images/made.ppm
 status "three files" 2 "$convert" $images/made.ppm "$work/x.png" "$work/y.png"

@@ -36,6 +36,15 @@ check "says what is not there" grep -q 'nowhere.ppm: No such file' "$work/err"
 mkdir "$work/empty"
 status "empty folder" 1 "$infer" --model "$model" "$work/empty"
 
+check "as it is stored" try tests/images/made_orient_6.jpg
+cp "$work/out" "$work/stored"
+check "upright" try --orient tests/images/made_orient_6.jpg
+check "that is another picture" sh -c "! cmp '$work/out' '$work/stored'"
+check "turned by convert" "$BUILD/data_tools/convert" --orient tests/images/made_orient_6.jpg "$work/upright.png"
+cp "$work/out" "$work/oriented"
+check "the same" try "$work/upright.png"
+check "answer" sh -c "[ \"\$(sed 's/.*jpg: //' '$work/oriented')\" = \"\$(sed 's/.*png: //' '$work/out')\" ]"
+
 check "box" try --box 1,2,20,25 "$work/pictures/a/dark.ppm"
 status "box outside" 1 "$infer" --model "$model" --box 30,2,20,25 "$work/pictures/a/dark.ppm"
 status "box that is none" 2 "$infer" --model "$model" --box 30,2,20 "$work/pictures/a/dark.ppm"
@@ -62,6 +71,8 @@ refuse "grad-cam of a bad picture" try --gradcam "$work/cam.png" "$work/bad.ppm"
 full "no room for grad-cam" "$infer" --model "$model" --gradcam "$work/full.png" "$work/noise.ppm"
 check "nothing of it is left" sh -c "! ls '$work' | grep full"
 full_output "no room for the answers" "$infer" --model "$model" "$work/cam.png"
+status "grad-cam of a folder of several" 1 "$infer" --model "$model" --gradcam "$work/several.png" "$work/pictures"
+check "no picture of them" test ! -e "$work/several.png"
 status "grad-cam of two" 2 "$infer" --model "$model" --gradcam "$work/cam.png" "$work/pictures" "$work/pictures"
 
 status "no model" 2 "$infer" "$work/pictures"

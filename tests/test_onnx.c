@@ -317,6 +317,7 @@ static zn_net *make_net(zn_ctx *ctx, const sample *s) {
     return net;
 }
 static void check_head(span model, int batch, int resolution) {
+    char side[16];
     span graph = find(model, 7, 0).bytes, opset = find(model, 8, 0).bytes, pair = {NULL, 0}, rest = model;
     item i;
     int known = 0;
@@ -328,9 +329,11 @@ static void check_head(span model, int batch, int resolution) {
         if (i.field != 14) continue;
         pair = i.bytes;
         known += is(find(pair, 1, 0).bytes, "classes") && is(find(pair, 2, 0).bytes, "[\"calm\",\"\\\"quoted\\\"\",\"third\"]");
+        snprintf(side, sizeof side, "%d", resolution);
+        known += is(find(pair, 1, 0).bytes, "input_size") && is(find(pair, 2, 0).bytes, side); /* of this file, whatever the network's own is */
         known += is(find(pair, 1, 0).bytes, "input_channels") && is(find(pair, 2, 0).bytes, "rgb");
     }
-    CHECK(known == 2);
+    CHECK(known == 3);
 }
 static void test_samples(zn_ctx *ctx) {
     int k, i, fixed;

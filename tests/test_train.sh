@@ -33,9 +33,13 @@ for moment in 0.1 0.3 0.2 0.5 0.4; do
 done
 check "resumed after kills" "$train" "$@" --out "$work/killed.zn" --resume
 check "the same bytes as without kills" cmp "$work/whole.zn" "$work/killed.zn"
-echo "$arch" >"$work/best_structure.txt" # as a search leaves it
-check "the structure from a file" "$train" "$@" --arch "$work/best_structure.txt" --out "$work/file.zn"
+mkdir "$work/search (1)"
+{ printf '\357\273\277' && echo "$arch"; } >"$work/search (1)/best_structure.txt" # as a search leaves it, and an editor
+check "the structure from a file, into a link's file" sh -c "ln -s file.zn '$work/link.zn' && '$train' \"\$@\"" "$train" "$@" --arch "$work/search (1)/best_structure.txt" --out "$work/link.zn"
 check "the same bytes" cmp "$work/whole.zn" "$work/file.zn"
+check "the link is still one" test -h "$work/link.zn"
+status "no such file of a structure" 1 "$train" "$@" --arch "$work/none.txt" --out "$work/none.zn"
+said "says what it is not" "is no structure, no name"
 check "threads change nothing" "$train" "$@" --out "$work/threads.zn" --threads 1
 check "the same bytes from one thread" cmp "$work/whole.zn" "$work/threads.zn"
 
@@ -43,12 +47,15 @@ check "the same bytes from one thread" cmp "$work/whole.zn" "$work/threads.zn"
 "$train" "$@" --epochs 5000 --eval-every 5000 --out "$work/stopped.zn" >"$work/stop.log" 2>&1 &
 job=$!
 tries=0
-while [ ! -e "$work/stopped.zn.run/latest.safetensors" ] && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+while [ ! -e "$work/stopped.zn.run/log.csv" ] && [ $tries -lt 200 ]; do sleep 0.1; tries=$((tries + 1)); done
 kill -INT $job 2>/dev/null
 wait $job
 check "exit status of a stopped run" test $? -eq 1
 check "says how to go on" grep -q "stopped; --resume" "$work/stop.log"
 check "no model from a stopped run" test ! -e "$work/stopped.zn"
+
+status "it is not thrown away" 1 "$train" "$@" --epochs 5000 --eval-every 5000 --out "$work/stopped.zn"
+said "says what to do" "holds a run stopped after epoch .* of 5000: --resume goes on"
 
 # Other options, other data, no room.
 status "other options do not resume" 1 "$train" "$@" --seed 2 --out "$work/killed.zn" --resume
@@ -87,6 +94,23 @@ for key in top1 top5 mean_class confusion; do check "JSON has $key" grep -q "\"$
 check "the train split too, with a report" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --split train --report "$work/later.html" --history "$work/whole.zn.run/latest.safetensors"
 check "report with curves" grep -q "Loss by epoch" "$work/later.html"
 
+mkfifo "$work/pipe.html"
+cat "$work/pipe.html" >"$work/piped.html" &
+check "a report into a pipe" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/pipe.html"
+wait
+check "which has got it all" sh -c "[ -p '$work/pipe.html' ] && grep -q '</html>' '$work/piped.html'"
+status "curves without a report" 2 "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --history "$work/whole.zn.run/latest.safetensors"
+status "a folder is no pack" 1 "$evaluate" --model "$work/whole.zn" --data "$work/toy"
+said "says what makes one" "data_tools/pack makes one file of it"
+mkdir "$work/utf8"
+cp -r "$work/toy/train" "$work/toy/test" "$work/utf8"
+for split in train test; do mv "$work/utf8/$split/anger" "$work/utf8/$split/Ärger über 愤怒愤怒愤怒愤怒愤怒愤怒"; done
+check "names of several bytes a letter" "$BUILD/data_tools/pack" "$work/utf8" "$work/utf8.pack"
+check "a network that knows them" "$train" --data "$work/utf8.pack" --arch "$arch" --resolution 24 --epochs 1 --batch 16 --out "$work/utf8.zn" --checkpoint-dir ""
+cp "$work/check.log" "$work/utf8.log"
+check "cut between letters, in a column" grep -q "^ *recall.* Ärger \$" "$work/utf8.log"
+check "and in a row" grep -q "^Ärger über 愤怒愤怒愤怒愤怒愤怒愤怒   0.0 %" "$work/utf8.log"
+
 # The same faces under each other's names: the hint.
 check "numbered folders" "$BUILD/data_tools/toy_faces" "$work/numbers" --layout folders --train 96 --test 48 --size 32
 check "pack" "$BUILD/data_tools/pack" "$work/numbers" "$work/true.pack" --labels raf
@@ -98,6 +122,9 @@ said "hint" 'what it calls "Surprise" is "Fear"'
 "$evaluate" --model "$work/fit.zn" --data "$work/wrong.pack" --split train --by-index --json >"$work/index.json" 2>/dev/null
 "$evaluate" --model "$work/fit.zn" --data "$work/true.pack" --split train --json >"$work/names.json" 2>/dev/null
 check "by number all is well" cmp "$work/index.json" "$work/names.json"
+check "two wrong names" "$BUILD/data_tools/pack" "$work/numbers" "$work/two.pack" --labels Surprise,Fear,Disgust,Happiness,Neutral,Anger,Sadness
+check "evaluation with two wrong names" "$evaluate" --model "$work/fit.zn" --data "$work/two.pack" --split train
+said "hint, though chance is worse" 'what it calls "Sadness" is "Neutral"'
 
 # The pipelines, on packs and on a folder in RAF-DB's own layout.
 check "faces like RAF-DB's" "$BUILD/data_tools/toy_faces" "$work/raf" --layout raf --train 64 --test 32 --size 48
@@ -106,10 +133,22 @@ said "its last line" "^best epoch 1: accuracy"
 for file in data.pack model.safetensors report.html log.csv; do check "train_rafdb leaves $file" test -s "$work/raf.run/$file"; done
 check "goes on where it was" "$BUILD/examples/train_rafdb" "$work/raf" --out "$work/raf.run" --arch "$arch" --epochs 1
 said "without packing again" "packed before"
+status "another set's pack is not taken for this" 1 "$BUILD/examples/train_rafdb" "$work/numbers" --out "$work/raf.run" --arch "$arch" --epochs 1
+said "says what is there" "raf.run/data.pack is there, but not made of"
+mkdir "$work/untested"
+cp -r "$work/numbers/train" "$work/untested"
+check "train_rafdb without a test split" "$BUILD/examples/train_rafdb" "$work/untested" --out "$work/untested.run" --arch "$arch" --epochs 1
+said "says so" "has no images to test on"
+check "and leaves model and report" test -s "$work/untested.run/model.safetensors" -a -s "$work/untested.run/report.html"
 status "not with other options" 1 "$BUILD/examples/train_rafdb" "$work/raf" --out "$work/raf.run" --arch "$arch" --epochs 2
 check "train_affectnet" "$BUILD/examples/train_affectnet" "$work/raf.run/data.pack" --out "$work/affect.run" --arch "$arch" --epochs 1 --classes 7
 check "transfer" "$BUILD/examples/transfer" "$work/raf.run/data.pack" "$work/toy.pack" --out "$work/move.run" --arch "$arch" --epochs 1 --freeze
 said "transferred" "^transferred: "
+cp "$work/move.run/model.safetensors" "$work/moved.zn"
+check "transfer again" "$BUILD/examples/transfer" "$work/raf.run/data.pack" "$work/toy.pack" --out "$work/move.run" --arch "$arch" --epochs 1 --freeze
+said "is not trained again" "^transferred: "
+check "and changes nothing" cmp "$work/move.run/model.safetensors" "$work/moved.zn"
+for file in large.safetensors large.html model.html large/log.csv model/latest.safetensors; do check "transfer leaves $file" test -s "$work/move.run/$file"; done
 status "nothing to train on" 2 "$BUILD/examples/train_rafdb"
 status "both" 2 "$BUILD/examples/train_affectnet" "$work/raf" --quick
 status "no such folder" 1 "$BUILD/examples/train_rafdb" "$work/nothing" --out "$work/raf2.run"
