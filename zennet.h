@@ -4845,7 +4845,7 @@ static zn_result zni_conv2d_backward(zn_tensor *y) {
     zni_input in = zni_conv_input(x), dy;
     zni_gather gather;
     zn_result result;
-    if (!zni_conv_sloped(y)) zni_grad_settle(y);
+    if (y->mask != NULL || !zni_conv_sloped(y)) zni_grad_settle(y); /* a mask: a side of a residual sum without a norm */
     dy = zni_input_of(y->grad, NULL);
     dy.y = y->slopes != NULL ? y->data : NULL;
     dy.slopes = y->slopes;

@@ -119,6 +119,11 @@ static zn_tensor *relu(graph *g, zn_tensor *x) {
     if (g->verbose) printf("relu ");
     return zn_relu(g->ctx, x);
 }
+/* A side of a residual sum that computes something: most often a norm ends it. */
+static zn_tensor *side(graph *g, zn_tensor *x) {
+    zn_tensor *y = conv(g, x, 1);
+    return pick(g, 4) ? norm(g, y) : y;
+}
 static zn_tensor *step(graph *g) {
     zn_tensor *x = some(g), *y;
     int kind = pick(g, 24);
@@ -128,8 +133,8 @@ static zn_tensor *step(graph *g) {
         return pick(g, 2) ? relu(g, y) : y;
     }
     if (kind < 13) { /* a residual sum */
-        y = pick(g, 4) ? norm(g, conv(g, x, 1)) : partner(g, x);
-        y = zn_add(g->ctx, y, pick(g, 2) ? x : norm(g, conv(g, x, 1)));
+        y = pick(g, 4) ? side(g, x) : partner(g, x);
+        y = zn_add(g->ctx, y, pick(g, 2) ? x : side(g, x));
         if (g->verbose) printf("add ");
         return pick(g, 3) ? relu(g, y) : y;
     }
