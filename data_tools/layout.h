@@ -329,13 +329,16 @@ static int lay_next_words(lay_set *s, lay_reader *r) {
     }
     return status;
 }
-/* Cuts the line at commas outside quotes; "" within quotes is a quote. 0: a quote is still open. */
+/* Cuts the line at commas outside quotes; "" within quotes is a quote, blanks around a field are none of it. 0: a quote is
+   still open. */
 static int lay_cut_csv(lay_reader *r, char *scratch) {
-    char *from = scratch, *to = r->text;
+    char *from = scratch, *to = r->text, *start;
     memcpy(scratch, r->text, r->length + 1);
     r->fields = 0;
     for (;;) {
-        int quoted = *from == '"';
+        int quoted;
+        from += strspn(from, " \t");
+        quoted = *from == '"';
         if (r->fields == LAY_FIELDS) return 1;
         r->field[r->fields++] = to;
         if (quoted) {
@@ -346,7 +349,8 @@ static int lay_cut_csv(lay_reader *r, char *scratch) {
             if (*from == '\0') return 0;
             ++from;
         }
-        while (*from != '\0' && *from != ',') *to++ = *from++;
+        for (start = to; *from != '\0' && *from != ',';) *to++ = *from++;
+        while (to > start && (to[-1] == ' ' || to[-1] == '\t')) --to;
         *to++ = '\0';
         if (*from++ == '\0') return 1;
     }
@@ -479,16 +483,32 @@ TOOL_API const char *lay_npy_scalar(const unsigned char *bytes, size_t size, dou
 
 /* ---- collecting: each layout adds its samples, labelled by key ---- */
 static const char *const lay_train_words[] = {"train", "training", "train_set", NULL};
-static const char *const lay_test_words[] = {"test", "testing", "test_set", "val", "valid", "validation", "val_set", "valid_set", NULL};
+static const char *const lay_test_words[] = {"test", "testing", "test_set", "val", "valid", "validation", "val_set", "valid_set", "eval", "evaluation", NULL};
 
-/* Split by the beginning of a list file's name (train_labels.csv, validation.csv, test.txt): -1 when it does not say. */
+static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
+/* Split by the words within a name (RAF_train, labels-val.csv): -1 when none says it, or they say both. */
+static int lay_split_within(const char *name) {
+    char word[32];
+    int split = -1, other;
+    while (*name != '\0') {
+        size_t n = 0;
+        for (; lay_lower(*name) >= 'a' && lay_lower(*name) <= 'z'; ++name)
+            if (n + 1 < sizeof word) word[n++] = *name;
+        word[n] = '\0';
+        other = lay_split_word(word);
+        if (other >= 0 && split >= 0 && other != split) return -1;
+        if (other >= 0) split = other;
+        if (*name != '\0') ++name;
+    }
+    return split;
+}
+/* Split by a list file's name, its beginning first (train_labels.csv, validation.csv, test.txt): -1 when it does not say. */
 static int lay_split_of(const char *name) {
     const char *slash = strrchr(name, '/');
     if (slash != NULL) name = slash + 1;
     if (lay_begins(name, "train")) return ZN_SPLIT_TRAIN;
-    return lay_begins(name, "test") || lay_begins(name, "val") ? ZN_SPLIT_TEST : -1;
+    return lay_begins(name, "test") || lay_begins(name, "val") || lay_begins(name, "eval") ? ZN_SPLIT_TEST : lay_split_within(name);
 }
-static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
 
 /* A folder's names below root, in a fresh list; `below` ends with a slash or is "". */
 static int lay_names_in(lay_set *s, const char *below, lay_list *out) {
@@ -894,6 +914,29 @@ static int lay_collect_csv_file(lay_set *s, const char *below) {
 }
 
 /* ---- lists: PATH LABEL ---- */
+static int lay_is_list_line(const lay_reader *r) { return r->fields > 1 && r->fields < 8 && (lay_is_image(r->field[0]) || lay_is_image(r->field[1])); }
+/* Words that name columns: neither an image nor a number is among them. */
+static int lay_is_heading(const lay_reader *r) {
+    long number;
+    int i;
+    for (i = 0; i < r->fields; ++i)
+        if (lay_is_image(r->field[i]) || lay_number(r->field[i], &number)) return 0;
+    return 1;
+}
+/* What a text file (its path on disk) begins with: 1 lines of a list, 2 the same below a heading, 0 something else; -1. */
+static int lay_list_begins(lay_set *s, const char *path) {
+    lay_reader r;
+    int status, found = 0;
+    if (lay_open(s, &r, path) != 0) return -1;
+    status = lay_next_words(s, &r);
+    if (status == 1 && lay_is_list_line(&r)) found = 1;
+    else if (status == 1 && lay_is_heading(&r)) {
+        status = lay_next_words(s, &r);
+        if (status == 1 && lay_is_list_line(&r)) found = 2;
+    }
+    lay_close(&r);
+    return status < 0 ? -1 : found;
+}
 /* Which field of a line is what; from --fields, or 2 fields, or 3 whose last is a split. */
 typedef struct lay_fields {
     int path, label, split, count;
@@ -940,16 +983,17 @@ static int lay_collect_list_file(lay_set *s, const char *below) {
     lay_reader r;
     lay_fields f = {0, 1, -1, 2};
     lay_places *places = (lay_places *)malloc(sizeof *places);
-    int status, split = lay_split_of(below);
+    int status, begins = 0, split = lay_split_of(below);
     if (places == NULL) return lay_no_memory(s);
     lay_find_places(s, below, places);
     if (s->opts.images == NULL) lay_place(places, "", "", ""); /* paths from the top, and absolute ones */
-    if (lay_path(s, path, s->root, below, "", "") != 0 || lay_open(s, &r, path) != 0) {
+    if (lay_path(s, path, s->root, below, "", "") != 0 || (begins = lay_list_begins(s, path)) < 0 || lay_open(s, &r, path) != 0) {
         free(places);
         return -1;
     }
     status = lay_next_words(s, &r);
     if (status == 0) status = lay_fail(s, "%s: empty", path);
+    if (status == 1 && begins == 2) status = lay_note(s, "%s: the first line is a heading and no image", below) == 0 ? lay_next_words(s, &r) : -1;
     if (status == 1 && lay_read_fields(s, &r, &f) != 0) status = -1;
     for (; status == 1; status = lay_next_words(s, &r))
         if (lay_list_line(s, &r, &f, places->at, split) != 0) {
@@ -963,6 +1007,15 @@ static int lay_collect_list_file(lay_set *s, const char *below) {
 }
 
 /* ---- recognising ---- */
+/* Kind of a list file below the root, by its first lines; LAY_NONE when it is a text of another kind. */
+static lay_kind lay_file_kind(lay_set *s, const char *below) {
+    char path[LAY_PATH];
+    lay_kind kind = LAY_NONE;
+    if (lay_same(lay_extension(below), "csv")) kind = lay_csv_kind(s, below);
+    else if (lay_path(s, path, s->root, below, "", "") == 0 && lay_list_begins(s, path) > 0) kind = LAY_LIST;
+    s->error[0] = '\0'; /* reading it will say what is wrong */
+    return kind;
+}
 /* List files in `below` of a kind (csv, or txt with lines PATH LABEL), added to out with their path. */
 static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list *out) {
     lay_list names;
@@ -975,18 +1028,37 @@ static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list
         if (!lay_same(extension, kind == LAY_LIST ? "txt" : "csv") || strcmp(names.items[i], lay_raf_list) == 0) continue;
         bad = lay_path(s, path, below, names.items[i], "", "");
         if (bad || lay_there(s, path, "", "") != 1) continue;
-        if (kind != LAY_LIST && lay_csv_kind(s, path) == kind) bad = lay_list_add(out, path);
-        if (kind == LAY_LIST) {
-            char full[LAY_PATH];
-            lay_reader r;
-            bad = lay_path(s, full, s->root, path, "", "") != 0 || lay_open(s, &r, full) != 0;
-            if (!bad && lay_next_words(s, &r) == 1 && r.fields > 1 && r.fields < 8 && (lay_is_image(r.field[0]) || lay_is_image(r.field[1]))) bad = lay_list_add(out, path);
-            if (!bad) lay_close(&r);
-            s->error[0] = '\0'; /* a text of another kind is no error */
-        }
+        if (lay_file_kind(s, path) == kind && lay_list_add(out, path) != 0) bad = lay_no_memory(s);
     }
     lay_list_free(&names);
     return bad ? -1 : 0;
+}
+/* What a list file of a kind must hold, for messages. */
+static const char *lay_wanted(lay_kind kind) {
+    return kind == LAY_BOXES ? "columns subDirectory_filePath and expression, commas between" : kind == LAY_NUMBERS ? "columns number and exp, commas between"
+         : kind == LAY_CSV ? "columns image and label, commas between" : "lines of PATH LABEL, a blank between";
+}
+/* Of the files beside the lists, one that is named like a list and cannot be read as they are must not be overlooked: it
+   may be the test set. */
+static int lay_check_beside(lay_set *s, lay_kind kind, const lay_list *lists) {
+    lay_list names;
+    char folder[LAY_PATH], path[LAY_PATH];
+    const char *slash = strrchr(lists->items[0], '/');
+    size_t i, k;
+    int bad;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash != NULL ? slash + 1 - lists->items[0] : 0), lists->items[0]);
+    bad = lay_names_in(s, folder, &names);
+    for (i = 0; i < names.count && !bad; ++i) {
+        const char *extension = lay_extension(names.items[i]);
+        if ((!lay_same(extension, "txt") && !lay_same(extension, "csv")) || lay_split_of(names.items[i]) < 0) continue;
+        bad = lay_path(s, path, folder, names.items[i], "", "");
+        for (k = 0; k < lists->count && !bad && strcmp(lists->items[k], path) != 0; ++k) {}
+        if (!bad && k == lists->count && lay_there(s, path, "", "") == 1)
+            bad = lay_fail(s, "%s%s: line 1: it cannot be read as %s is; wanted are %s: correct the file, or move it away if it is no list of images", s->root, path, lists->items[0],
+                           lay_wanted(kind));
+    }
+    lay_list_free(&names);
+    return bad;
 }
 /* Class folders in `below`: 2 within split folders, 1 bare, 0 none. */
 static int lay_has_classes(lay_set *s, const char *below) {
@@ -1072,6 +1144,7 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
                 memset(&files[k], 0, sizeof files[k]);
             }
     }
+    if (count == 1 && lists->count > 0 && s->kind != LAY_FOLDERS && lay_check_beside(s, s->kind, lists) != 0) count = -1;
     for (k = 0; k < 4; ++k) lay_list_free(&files[k]);
     return count;
 }

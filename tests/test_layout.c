@@ -80,6 +80,11 @@ static void put_images(const char *folder, int count) {
         put(name, NULL);
     }
 }
+static void remove_below(const char *name) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", top, name);
+    remove_tree(path);
+}
 static void put_npy(const char *name, const char *type, const char *shape, const void *data, size_t size, int version) {
     unsigned char bytes[512];
     size_t head = version == 1 ? 10 : 12, length;
@@ -405,6 +410,40 @@ static void test_csv_and_lists(void) {
     expect("far", &csv, LAY_CSV, 2, 1, "a,\"b\" c");
 }
 
+/* Several list files: none of them is overlooked because it is written in another way. */
+static void test_list_files(void) {
+    lay_opts o = options("auto");
+    lay_set s;
+    put_images("heading", 4);
+    put("heading/train.txt", "0.jpg cat\n1.jpg dog\n");
+    put("heading/test.txt", "path label\n2.jpg cat\n3.jpg dog\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+    CHECK(scan(&s, "heading", &o) == 0 && s.notes.count == 1);
+    CHECK_HOLDS(s.notes.count > 0 ? s.notes.items[0] : "", "test.txt: the first line is a heading");
+    lay_free(&s);
+    put("heading/test.txt", "two words\nand more of them\n");
+    refuse("heading", &o, "heading/test.txt: line 1: it cannot be read as train.txt is; wanted are lines of PATH LABEL, a blank between: correct the file, or move it away");
+    put("heading/test.txt", "");
+    refuse("heading", &o, "heading/test.txt: line 1");
+    remove_below("heading/test.txt");
+    put("heading/labels_eval.txt", "2.jpg cat\n3.jpg dog\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+    put("heading/README.txt", "what this is\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+
+    put_images("semicolon", 4);
+    put("semicolon/train_labels.csv", "image , \tlabel\n 0.jpg, cat \n\"1.jpg\" , \"dog\"\n");
+    put("semicolon/test_labels.csv", "image,label\n2.jpg,cat\n3.jpg,dog\n");
+    expect("semicolon", &o, LAY_CSV, 2, 2, "cat dog");
+    put("semicolon/test_labels.csv", "image;label\n2.jpg;cat\n3.jpg;dog\n");
+    refuse("semicolon", &o, "semicolon/test_labels.csv: line 1: it cannot be read as train_labels.csv is; wanted are columns image and label, commas between");
+    put("expr/training.csv", "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression\n0.jpg,1,1,2,2,,3\n1.jpg,1,1,2,2,,4\n");
+    put("expr/validation.csv", "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expr\n2.jpg,1,1,2,2,,3\n");
+    put_images("expr/Manually_Annotated_Images", 3);
+    refuse("expr", &o, "expr/validation.csv: line 1: it cannot be read as training.csv is; wanted are columns subDirectory_filePath and expression");
+    expect("expr/training.csv", &o, LAY_BOXES, 2, 0, "Surprise Fear");
+}
+
 static void test_refusals(void) {
     lay_opts o = options("auto");
     put_images("onlyimages", 3);
@@ -546,6 +585,7 @@ int main(int argc, char **argv) {
     test_raf();
     test_affectnet();
     test_csv_and_lists();
+    test_list_files();
     test_refusals();
     test_damaged(argc > 1 ? atol(argv[1]) : 1000);
     test_memory("f17", &o);
