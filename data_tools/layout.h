@@ -537,34 +537,6 @@ static int lay_walk(lay_set *s, const char *below, const char *key, zn_split spl
     return bad ? -1 : 0;
 }
 
-/* Split folders in `below`: their paths, with a slash. More than one that could be test needs --test. */
-typedef struct lay_splits {
-    char path[2][LAY_PATH]; /* "" : none */
-    char others[256];       /* split folders that were not taken */
-} lay_splits;
-static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
-    lay_list names;
-    size_t i;
-    int bad, tests = 0, chosen = 0;
-    char found[256] = "";
-    memset(out, 0, sizeof *out);
-    bad = lay_names_in(s, below, &names);
-    for (i = 0; i < names.count && !bad; ++i) {
-        int split = lay_split_word(names.items[i]), named = s->opts.test != NULL && strcmp(s->opts.test, names.items[i]) == 0;
-        if (named) split = ZN_SPLIT_TEST;
-        if (split < 0 || lay_there(s, below, names.items[i], "") != 2) continue;
-        if (split == ZN_SPLIT_TRAIN && out->path[0][0] != '\0') bad = lay_fail(s, "%s%s: several folders to train on; remove all but one", s->root, below);
-        if (split == ZN_SPLIT_TEST) snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", tests++ > 0 ? ", " : "", names.items[i]);
-        if (split == ZN_SPLIT_TEST && chosen) continue;
-        chosen |= named;
-        if (!bad) bad = lay_path(s, out->path[split], below, names.items[i], "/", "");
-    }
-    lay_list_free(&names);
-    if (!bad && tests > 1 && !chosen) bad = lay_fail(s, "%s%s: %s could each be the test set: --test NAME says which is", s->root, below, found);
-    if (!bad && s->opts.test != NULL && !chosen && tests > 0) bad = lay_fail(s, "%s%s has no folder %s (--test); there are %s", s->root, below, s->opts.test, found);
-    if (tests > 1) snprintf(out->others, sizeof out->others, "%s", found);
-    return bad;
-}
 /* Subfolders of a folder; 0 when it cannot be read. */
 static size_t lay_count_folders(lay_set *s, const char *below, size_t *out_images) {
     lay_list names;
@@ -578,12 +550,95 @@ static size_t lay_count_folders(lay_set *s, const char *below, size_t *out_image
     lay_list_free(&names);
     return folders;
 }
+/* A folder of class folders and nothing else. */
+static int lay_holds_folders(lay_set *s, const char *below, const char *name, size_t least) {
+    char path[LAY_PATH];
+    size_t images;
+    return lay_path(s, path, below, name, "/", "") == 0 && lay_there(s, path, "", "") == 2 && lay_count_folders(s, path, &images) >= least && images == 0;
+}
+/* Split of each folder in `below`, -1 for none: by the whole name, and where no folder is named so by a word within it. */
+static void lay_folder_splits(lay_set *s, const char *below, const lay_list *names, int *out) {
+    int whole[2] = {0, 0};
+    size_t i;
+    for (i = 0; i < names->count; ++i) {
+        out[i] = lay_there(s, below, names->items[i], "") == 2 ? lay_split_word(names->items[i]) : -1;
+        if (out[i] >= 0) whole[out[i]] = 1;
+    }
+    for (i = 0; i < names->count; ++i) {
+        int split = lay_split_within(names->items[i]);
+        if (split >= 0 && !whole[split] && lay_holds_folders(s, below, names->items[i], 1)) out[i] = split;
+    }
+}
+/* Split folders in `below`: their paths, with a slash. More than one that could be test needs --test. */
+typedef struct lay_splits {
+    char path[2][LAY_PATH]; /* "" : none */
+    char others[256];       /* split folders that were not taken */
+} lay_splits;
+static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
+    lay_list names;
+    size_t i;
+    int bad, tests = 0, chosen = 0, *splits = NULL;
+    char found[256] = "";
+    memset(out, 0, sizeof *out);
+    bad = lay_names_in(s, below, &names);
+    if (!bad && (splits = (int *)malloc((names.count + 1) * sizeof *splits)) == NULL) bad = lay_no_memory(s);
+    if (!bad) lay_folder_splits(s, below, &names, splits);
+    for (i = 0; i < names.count && !bad; ++i) {
+        int split = splits[i], named = s->opts.test != NULL && strcmp(s->opts.test, names.items[i]) == 0;
+        if (named) split = ZN_SPLIT_TEST;
+        if (split < 0 || lay_there(s, below, names.items[i], "") != 2) continue;
+        if (split == ZN_SPLIT_TRAIN && out->path[0][0] != '\0') bad = lay_fail(s, "%s%s: several folders to train on; remove all but one", s->root, below);
+        if (split == ZN_SPLIT_TEST) snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", tests++ > 0 ? ", " : "", names.items[i]);
+        if (split == ZN_SPLIT_TEST && chosen) continue;
+        chosen |= named;
+        if (!bad) bad = lay_path(s, out->path[split], below, names.items[i], "/", "");
+    }
+    lay_list_free(&names);
+    free(splits);
+    if (!bad && s->opts.test != NULL && !chosen && tests > 0) bad = lay_fail(s, "%s%s has no folder %s (--test); there are %s", s->root, below, s->opts.test, found);
+    if (!bad && tests > 1 && !chosen) bad = lay_fail(s, "%s%s: %s could each be the test set: --test NAME says which is", s->root, below, found);
+    if (tests > 1) snprintf(out->others, sizeof out->others, "%s", found);
+    return bad;
+}
+/* Folders that hold no images but the same folders are splits or copies of a set rather than classes, RAF-DB's aligned and
+   original are its pictures: in doubt, refused. */
+static int lay_doubt_classes(lay_set *s, const char *below) {
+    static const char *const pictures[] = {"aligned", "original", NULL};
+    lay_list names, inner;
+    char path[LAY_PATH];
+    const char *first = NULL;
+    size_t i, k, same;
+    int bad = lay_names_in(s, below, &names);
+    memset(&inner, 0, sizeof inner);
+    for (i = 0; i < names.count && !bad; ++i) {
+        const char *name = names.items[i];
+        if (lay_in(name, pictures) && lay_there(s, below, name, "") == 2)
+            bad = lay_fail(s, "%s%s%s: RAF-DB's pictures, and no class: name the folder that holds EmoLabel and Image (--layout folders takes it for a class)", s->root, below, name);
+        if (bad || lay_expression(name) >= 0 || !lay_holds_folders(s, below, name, 2)) continue;
+        if (first == NULL) {
+            first = name;
+            continue;
+        }
+        bad = lay_path(s, path, below, name, "/", "") != 0 || lay_names_in(s, path, &inner) != 0;
+        for (k = same = 0; !bad && k < inner.count; ++k) {
+            char twin[LAY_PATH];
+            if (lay_there(s, path, inner.items[k], "") == 2 && lay_path(s, twin, below, first, "/", inner.items[k]) == 0) same += lay_there(s, twin, "", "") == 2;
+        }
+        lay_list_free(&inner);
+        if (same > 1)
+            bad = lay_fail(s, "%s%s: %s and %s hold no images, but folders of the same names: rename them to train and test if they are splits, or name the one that is meant "
+                              "(--layout folders takes them for classes)", s->root, below, first, name);
+    }
+    lay_list_free(&names);
+    return bad ? -1 : 0;
+}
 /* Every folder in `below` is a class, empty or not. */
 static int lay_collect_classes(lay_set *s, const char *below, zn_split split, size_t *stray) {
     lay_list names;
     char path[LAY_PATH];
     size_t i;
     int bad;
+    if (strcmp(s->opts.layout, "folders") != 0 && lay_doubt_classes(s, below) != 0) return -1;
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         if (lay_there(s, below, names.items[i], "") != 2) {
@@ -601,6 +656,7 @@ static int lay_collect_folders(lay_set *s) {
     int split;
     if (lay_find_splits(s, s->base, &splits) != 0) return -1;
     s->has_splits = splits.path[0][0] != '\0' || splits.path[1][0] != '\0';
+    if (s->opts.test != NULL && splits.path[1][0] == '\0') return lay_fail(s, "%s%s has no folder %s (--test)", s->root, s->base, s->opts.test);
     if (!s->has_splits && lay_collect_classes(s, s->base, ZN_SPLIT_TRAIN, &stray) != 0) return -1;
     for (split = 0; split < 2 && s->has_splits; ++split)
         if (splits.path[split][0] != '\0' && lay_collect_classes(s, splits.path[split], split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST, &stray) != 0) return -1;
@@ -618,8 +674,16 @@ static int lay_locate(lay_set *s, const char *const *places, const char *name, c
 }
 static int lay_not_there(lay_set *s, const char *name) { return lay_problem(s, name, "listed, but there is no such file"); }
 
-/* RAF-DB: base is the folder that holds EmoLabel (or the list itself). */
-static const char lay_raf_list[] = "list_patition_label.txt";
+/* RAF-DB: base is the folder that holds EmoLabel (or the list itself). The first is RAF-DB's own spelling. */
+static const char *const lay_raf_lists[] = {"list_patition_label.txt", "list_partition_label.txt", NULL};
+static int lay_find_raf_list(lay_set *s, const char *base, char out[LAY_PATH]) { /* its path below the root; 0: none */
+    int i;
+    for (i = 0; lay_raf_lists[i] != NULL; ++i)
+        if ((lay_path(s, out, base, "EmoLabel/", lay_raf_lists[i], "") == 0 && lay_there(s, out, "", "") == 1) ||
+            (lay_path(s, out, base, lay_raf_lists[i], "", "") == 0 && lay_there(s, out, "", "") == 1))
+            return 1;
+    return 0;
+}
 static int lay_raf_line(lay_set *s, const lay_reader *r, const char *const *places) {
     char name[LAY_PATH], found[LAY_PATH];
     const char *dot;
@@ -640,7 +704,7 @@ static int lay_raf_line(lay_set *s, const lay_reader *r, const char *const *plac
     return lay_add(s, found, name, split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST) != NULL ? 0 : -1;
 }
 static int lay_collect_raf(lay_set *s) {
-    char folders[3][LAY_PATH], path[LAY_PATH];
+    char folders[3][LAY_PATH], list[LAY_PATH], path[LAY_PATH];
     const char *places[4] = {folders[0], folders[1], folders[2], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
     int there = 0, i, status;
     lay_reader r;
@@ -652,7 +716,7 @@ static int lay_collect_raf(lay_set *s) {
     if (!there && lay_there(s, folders[0], "", "") == 0 && lay_there(s, s->base, "Image/aligned.zip", "") == 1)
         return lay_fail(s, "%s%sImage/aligned.zip: unpack it beside itself first", s->root, s->base);
     if (!there) return lay_fail(s, "%s%s is not there: --images NAME says which folder in Image holds the pictures (aligned, original)", s->root, folders[0]);
-    if (lay_path(s, path, s->root, s->base, lay_there(s, s->base, "EmoLabel/", lay_raf_list) == 1 ? "EmoLabel/" : "", lay_raf_list) != 0 || lay_open(s, &r, path) != 0) return -1;
+    if (!lay_find_raf_list(s, s->base, list) || lay_path(s, path, s->root, list, "", "") != 0 || lay_open(s, &r, path) != 0) return -1;
     while ((status = lay_next_words(s, &r)) == 1)
         if (lay_raf_line(s, &r, places) != 0) {
             status = -1;
@@ -1025,7 +1089,7 @@ static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         const char *extension = lay_extension(names.items[i]);
-        if (!lay_same(extension, kind == LAY_LIST ? "txt" : "csv") || strcmp(names.items[i], lay_raf_list) == 0) continue;
+        if (!lay_same(extension, kind == LAY_LIST ? "txt" : "csv") || lay_in(names.items[i], lay_raf_lists)) continue;
         bad = lay_path(s, path, below, names.items[i], "", "");
         if (bad || lay_there(s, path, "", "") != 1) continue;
         if (lay_file_kind(s, path) == kind && lay_list_add(out, path) != 0) bad = lay_no_memory(s);
@@ -1103,7 +1167,8 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
     for (i = 0; i < 4 && lay_allowed(s, LAY_RAF); ++i) {
         folder = at[count];
         if (lay_path(s, folder, below, raf_folders[i], "", "") != 0) return -1;
-        if (lay_there(s, folder, "EmoLabel/", lay_raf_list) == 1 || lay_there(s, folder, lay_raf_list, "") == 1) found[count++] = LAY_RAF;
+        if (lay_find_raf_list(s, folder, base)) found[count++] = LAY_RAF;
+        else if (lay_there(s, folder, "EmoLabel", "") == 2) return lay_fail(s, "%s%sEmoLabel: RAF-DB's list of labels is missing in it: %s", s->root, folder, lay_raf_lists[0]);
         if (count > 1) return lay_fail(s, "%s: there are two RAF-DB sets, in %s and %s: name the one that is meant", s->root, at[0], at[1]);
     }
     if (lay_allowed(s, LAY_NPY) && (lay_there(s, below, "train_set/annotations", "") == 2 || lay_there(s, below, "val_set/annotations", "") == 2)) {

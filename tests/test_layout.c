@@ -199,7 +199,57 @@ static void test_folders(void) {
     o.test = "Validation";
     expect("pets", &o, LAY_FOLDERS, 6, 3, "cat dog with blank");
     o.test = "missing";
-    refuse("pets", &o, "--test");
+    refuse("pets", &o, "pets/ has no folder missing (--test)");
+}
+/* Split folders of other names, and folders that look like classes and are none. */
+static void test_odd_folders(void) {
+    static const char *const moods[] = {"happy", "sad"}, *const people[] = {"happy/anna", "happy/ben", "sad/anna", "sad/ben"};
+    lay_opts o = options("auto"), plain = options("folders");
+    char path[64];
+    int i;
+    for (i = 1; i <= 7; ++i) {
+        snprintf(path, sizeof path, "within/RAF_train/%d", i);
+        put_images(path, 2);
+        snprintf(path, sizeof path, "within/RAF_test/%d", i);
+        put_images(path, 1);
+        snprintf(path, sizeof path, "unknown/first/%d", i);
+        put_images(path, 2);
+        snprintf(path, sizeof path, "unknown/second/%d", i);
+        put_images(path, 1);
+    }
+    expect("within", &o, LAY_FOLDERS, 14, 7, RAF);
+    put_images("within/old-val/1", 1);
+    refuse("within", &o, "RAF_test, old-val could each be the test set");
+    o.test = "old-va";
+    refuse("within", &o, "has no folder old-va (--test)");
+    o.test = "within/old-val";
+    refuse("within", &o, "has no folder within/old-val (--test); there are RAF_test, old-val");
+    o.test = "RAF_test";
+    expect("within", &o, LAY_FOLDERS, 14, 7, RAF);
+    o.test = NULL;
+    put_split_folders("whole", "test", moods, 2);
+    put_images("whole/old_train/happy", 1); /* train and test are there by their whole names */
+    put_images("whole/my test/happy", 1);
+    expect("whole", &o, LAY_FOLDERS, 4, 2, "Happiness Sadness");
+    put_images("things/cat", 2);
+    put_images("things/crash test", 2);
+    expect("things", &o, LAY_FOLDERS, 4, 0, "cat crash test");
+    o.test = "cats";
+    refuse("things", &o, "has no folder cats (--test)");
+    o.test = NULL;
+    refuse("unknown", &o, "first and second hold no images, but folders of the same names: rename them to train and test");
+    expect("unknown", &plain, LAY_FOLDERS, 21, 0, "first second");
+    expect("unknown/first", &plain, LAY_FOLDERS, 14, 0, "1 2 3 4 5 6 7");
+    for (i = 0; i < 4; ++i) {
+        snprintf(path, sizeof path, "people/%s", people[i]);
+        put_images(path, 1);
+    }
+    expect("people", &o, LAY_FOLDERS, 4, 0, "Happiness Sadness");
+    put_images("pictures/basic/Image/aligned", 2);
+    put_images("pictures/basic/Image/original", 2);
+    refuse("pictures", &o, "pictures/basic/Image/aligned: RAF-DB's pictures, and no class: name the folder that holds EmoLabel");
+    put("pictures/basic/EmoLabel/readme", NULL);
+    refuse("pictures", &o, "pictures/basic/EmoLabel: RAF-DB's list of labels is missing in it: list_patition_label.txt");
 }
 static void test_every(void) {
     lay_opts o = options("auto");
@@ -268,6 +318,10 @@ static void test_raf(void) {
     put_raf("raf/basic", raf_list);
     expect("raf", &o, LAY_RAF, 7, 1, RAF);
     expect("raf/basic", &o, LAY_RAF, 7, 1, RAF);
+    put_raf("spelled/basic", NULL);
+    remove_below("spelled/basic/EmoLabel/list_patition_label.txt");
+    put("spelled/basic/EmoLabel/list_partition_label.txt", raf_list);
+    expect("spelled", &o, LAY_RAF, 7, 1, RAF);
     put_raf("deep/a/raf-basic", raf_list);
     expect("deep", &o, LAY_RAF, 7, 1, RAF);
     put("raf/basic/Image/aligned/extra_aligned.jpg", NULL);
@@ -580,6 +634,7 @@ int main(int argc, char **argv) {
     mkdir(top, 0777);
     test_npy();
     test_folders();
+    test_odd_folders();
     test_every();
     test_counts();
     test_raf();
@@ -597,6 +652,8 @@ int main(int argc, char **argv) {
     test_memory("a21", &o);
     put("kaggle/test_labels.csv", "image,label\ntest_0001_aligned.jpg,1\n");
     test_memory("kaggle", &o);
+    put_split_folders("odd", "my test", digits + 1, 7);
+    test_memory("odd", &o);
     remove_tree(top);
     return check_done();
 }
