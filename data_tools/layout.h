@@ -1492,7 +1492,8 @@ static int lay_by_class(const void *a, const void *b) {
 static int lay_split_every(lay_set *s) {
     size_t i, number = 0;
     if (s->opts.every == 0) return 0;
-    if (s->has_splits) return lay_fail(s, "the set has its own test split: --every would mix it with the images to train on");
+    for (i = 0; i < s->count; ++i)
+        if (s->samples[i].split == ZN_SPLIT_TEST) return lay_fail(s, "the set has its own test split: --every would mix it with the images to train on");
     if (s->count > 1) qsort(s->samples, s->count, sizeof *s->samples, lay_by_class);
     for (i = 0; i < s->count; ++i) {
         number = i > 0 && s->samples[i].label == s->samples[i - 1].label ? number + 1 : 1;
@@ -1520,7 +1521,7 @@ TOOL_API int lay_check_classes(lay_set *s) {
     }
     for (k = 0; !bad && k < s->names.count; ++k)
         if (tests > 0 && counts[2 * k + 1] == 0) bad = lay_note(s, "class %s has no images to test on", s->names.items[k]);
-    if (!bad && tests == 0) bad = lay_note(s, "there is no test split%s", s->has_splits ? "" : ": --every N makes one");
+    if (!bad && tests == 0) bad = lay_note(s, "there is no test split%s", s->opts.every > 0 ? ": no class has as many images as --every says" : ": --every N makes one");
     free(counts);
     return bad;
 }
@@ -1528,17 +1529,44 @@ static const char *lay_base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash != NULL ? slash + 1 : path;
 }
-static int lay_by_name(const void *a, const void *b) {
-    return strcmp(lay_base_name((*(lay_sample *const *)a)->path), lay_base_name((*(lay_sample *const *)b)->path));
+/* Paths in the order of their ends, so that all that end alike are neighbours. */
+static int lay_compare_ends(const char *a, const char *b) {
+    size_t i = strlen(a), j = strlen(b);
+    while (i > 0 && j > 0 && a[i - 1] == b[j - 1]) --i, --j;
+    if (i == 0 || j == 0) return (i > 0) - (j > 0);
+    return (unsigned char)a[i - 1] < (unsigned char)b[j - 1] ? -1 : 1;
 }
-static const lay_sample *lay_find_name(lay_sample *const *sorted, size_t count, const char *name) {
+static int lay_by_end(const void *a, const void *b) { return lay_compare_ends((*(lay_sample *const *)a)->path, (*(lay_sample *const *)b)->path); }
+static int lay_ends(const char *path, const char *end) {
+    size_t length = strlen(path), n = strlen(end);
+    return n <= length && strcmp(path + length - n, end) == 0;
+}
+/* The first of the sorted samples whose path ends so; count when none does. */
+static size_t lay_find_end(lay_sample *const *sorted, size_t count, const char *end) {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (strcmp(lay_base_name(sorted[middle]->path), name) < 0) low = middle + 1;
+        if (lay_compare_ends(sorted[middle]->path, end) < 0) low = middle + 1;
         else high = middle;
     }
-    return low < count && strcmp(lay_base_name(sorted[low]->path), name) == 0 ? sorted[low] : NULL;
+    return low < count && lay_ends(sorted[low]->path, end) ? low : count;
+}
+/* The sample that a list's path means: as much of the path counts as there is in common, at least the name. Where several
+   are alike, one whose folder is `label` when there is one. NULL: none. */
+static const lay_sample *lay_find_listed(const lay_set *s, lay_sample *const *sorted, const char *path, const char *label) {
+    char end[LAY_PATH];
+    const char *at = end;
+    size_t first, i;
+    if (snprintf(end, sizeof end, "/%s", path) >= LAY_PATH) return NULL;
+    for (; at != NULL; at = strchr(at + 1, '/')) {
+        first = lay_find_end(sorted, s->count, at + 1);
+        if (first < s->count && strcmp(sorted[first]->path, at + 1) == 0) return sorted[first];
+        first = lay_find_end(sorted, s->count, at);
+        for (i = first; i < s->count && lay_ends(sorted[i]->path, at); ++i)
+            if (lay_same(label, s->keys.items[sorted[i]->label])) return sorted[i];
+        if (first < s->count) return sorted[first];
+    }
+    return NULL;
 }
 static int lay_cross_check_file(lay_set *s, const char *list, lay_sample *const *sorted) {
     char path[LAY_PATH];
@@ -1555,11 +1583,11 @@ static int lay_cross_check_file(lay_set *s, const char *list, lay_sample *const 
         const lay_sample *sample;
         const char *folder;
         if (c.image >= r.fields || c.label >= r.fields) continue;
-        sample = lay_find_name(sorted, s->count, lay_base_name(r.field[c.image]));
-        if (sample == NULL) continue;
-        ++rows;
         snprintf(key, sizeof key, "%s", r.field[c.label]);
         if (lay_number(key, &number)) snprintf(key, sizeof key, "%ld", number);
+        sample = lay_find_listed(s, sorted, r.field[c.image], key);
+        if (sample == NULL) continue;
+        ++rows;
         folder = s->keys.items[sample->label];
         if (!lay_same(key, folder)) {
             status = lay_fail(s, "%s: line %ld: %s has label %s, but lies in folder %s: --layout folders or --layout csv says which is right", path, r.line, sample->path, key, folder);
@@ -1578,7 +1606,7 @@ static int lay_cross_check(lay_set *s, const lay_list *lists) {
     sorted = (lay_sample **)malloc(s->count * sizeof *sorted);
     if (sorted == NULL) return lay_no_memory(s);
     for (i = 0; i < s->count; ++i) sorted[i] = &s->samples[i];
-    qsort(sorted, s->count, sizeof *sorted, lay_by_name);
+    qsort(sorted, s->count, sizeof *sorted, lay_by_end);
     for (i = 0; i < lists->count && !bad; ++i) bad = lay_cross_check_file(s, lists->items[i], sorted);
     free(sorted);
     return bad;

@@ -273,6 +273,19 @@ static void test_every(void) {
     }
     lay_free(&s);
     refuse("f17", &o, "has its own test split");
+    for (k = 1; k <= 7; ++k) {
+        snprintf(path, sizeof path, "trainonly/train/%d", k);
+        put_images(path, 3);
+    }
+    expect("trainonly", &o, LAY_FOLDERS, 14, 7, RAF);
+    o.every = 4;
+    CHECK(scan(&s, "trainonly", &o) == 0 && s.notes.count == 1);
+    CHECK_HOLDS(s.notes.count > 0 ? s.notes.items[0] : "", "no class has as many images");
+    lay_free(&s);
+    o.every = 0;
+    CHECK(scan(&s, "trainonly", &o) == 0 && s.notes.count == 1);
+    CHECK_HOLDS(s.notes.count > 0 ? s.notes.items[0] : "", "there is no test split: --every N makes one");
+    lay_free(&s);
     o.every = 1;
     refuse("ten", &o, "no images to train on");
 }
@@ -408,6 +421,7 @@ static void test_affectnet(void) {
 
 static void test_csv_and_lists(void) {
     lay_opts o = options("auto"), csv = options("csv"), list = options("list");
+    lay_set s;
     put_images("kaggle/DATASET/train/1", 0);
     {
         char path[64];
@@ -426,6 +440,19 @@ static void test_csv_and_lists(void) {
     expect("kaggle", &csv, LAY_CSV, 7, 1, RAF);
     put("kaggle/test_labels.csv", "image,label\ntest_0001_aligned.jpg,2\n");
     refuse("kaggle", &o, "--layout folders or --layout csv");
+
+    put_images("alike/anger", 2);
+    put_images("alike/happy", 2);
+    put_images("alike/sad", 2);
+    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nsad/0.jpg,sad\n./happy/0.jpg,happy\n/home/me/faces/sad/1.jpg,sad\n1.jpg,happy\nfaces/0.jpg,anger\n");
+    expect("alike", &o, LAY_FOLDERS, 6, 0, "Anger Happiness Sadness");
+    CHECK(scan(&s, "alike", &o) == 0 && s.notes.count > 0);
+    CHECK_HOLDS(s.notes.count > 0 ? s.notes.items[0] : "", "agrees with the folders on 6 images");
+    lay_free(&s);
+    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nfaces/sad/0.jpg,anger\n");
+    refuse("alike", &o, "line 3: sad/0.jpg has label anger, but lies in folder sad");
+    put("alike/labels.csv", "pth,label\n0.jpg,fear\n");
+    refuse("alike", &o, "0.jpg has label fear, but lies in folder");
 
     put_images("list/pictures", 6);
     put("list/train.txt", "pictures/0.jpg 0\npictures/1.jpg\t1\npictures/2.jpg 2\n");
