@@ -158,6 +158,8 @@ typedef struct lay_set {
     lay_list problems;    /* "PATH: REASON" of images that are listed but cannot be had */
     long dropped;         /* rows or files left out on purpose (no expression, no face) */
     int has_splits;       /* the layout itself says what is test */
+    size_t missing;       /* images that are listed and not there */
+    char looked[2 * LAY_PATH]; /* one of the places where the first of them was looked for */
     char error[1024];
 } lay_set;
 
@@ -664,15 +666,28 @@ static int lay_collect_folders(lay_set *s) {
     return stray > 0 ? lay_note(s, "%lu images lie outside of the class folders and are left out", (unsigned long)stray) : 0;
 }
 
-/* Tries the places where a list's images may lie: --images, then `places` below the root. The first that has the file. */
+/* Tries the places where a list's images may lie, below the root: the name as it is, then with its extension in small and in
+   capital letters. The first that has the file. */
 static int lay_locate(lay_set *s, const char *const *places, const char *name, char out[LAY_PATH]) {
-    for (; *places != NULL; ++places) {
-        int length = snprintf(out, LAY_PATH, "%s%s", *places, name);
-        if (length > 0 && length < LAY_PATH && lay_there(s, out, "", "") == 1) return 1;
-    }
+    size_t stem = strlen(name) - strlen(lay_extension(name)), i;
+    int letters, k;
+    for (letters = 0; letters < 3; ++letters)
+        for (k = 0; places[k] != NULL; ++k) {
+            size_t begin = strlen(places[k]);
+            int length = snprintf(out, LAY_PATH, "%s%s", places[k], name);
+            if (length <= 0 || length >= LAY_PATH) continue;
+            for (i = begin + stem; letters > 0 && out[i] != '\0'; ++i) {
+                out[i] = (char)lay_lower(out[i]);
+                if (letters == 2 && out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
+            }
+            if ((letters == 0 || strcmp(out + begin, name) != 0) && lay_there(s, out, "", "") == 1) return 1;
+        }
     return 0;
 }
-static int lay_not_there(lay_set *s, const char *name) { return lay_problem(s, name, "listed, but there is no such file"); }
+static int lay_not_there(lay_set *s, const char *const *places, const char *name) {
+    if (s->missing++ == 0) snprintf(s->looked, sizeof s->looked, "%s%s", places[0][0] == '/' ? "" : s->root, places[0]);
+    return lay_problem(s, name, "listed, but there is no such file");
+}
 
 /* RAF-DB: base is the folder that holds EmoLabel (or the list itself). The first is RAF-DB's own spelling. */
 static const char *const lay_raf_lists[] = {"list_patition_label.txt", "list_partition_label.txt", NULL};
@@ -695,22 +710,24 @@ static int lay_raf_line(lay_set *s, const lay_reader *r, const char *const *plac
     if (label > 7 && s->opts.labels == NULL)
         return lay_fail(s, "%s: line %ld: label %ld: labels above 7 mean RAF-DB's compound set, whose list has the same name; this is for the basic set "
                            "(--labels with 11 names takes it as it is)", r->path, r->line, label);
-    if (label < 1 && s->opts.labels == NULL) return lay_bad_line(s, r, "RAF-DB's labels are 1 to 7; for a list of another kind use --layout list");
+    if (label < 1 && s->opts.labels == NULL) return lay_bad_line(s, r, "RAF-DB's labels are 1 to 7; if they are in its order and begin at 0 here, --labels raf --base 0 says so");
     dot = strrchr(r->field[0], '.');
     if (dot == NULL || strlen(r->field[0]) + 16 > sizeof name) return lay_bad_line(s, r, "not an image's name");
     snprintf(name, sizeof name, "%.*s_aligned%s", (int)(dot - r->field[0]), r->field[0], dot);
-    if (!lay_locate(s, places, name, found) && !lay_locate(s, places, r->field[0], found)) return lay_not_there(s, r->field[0]);
+    if (!lay_locate(s, places, name, found) && !lay_locate(s, places, r->field[0], found)) return lay_not_there(s, places, r->field[0]);
     snprintf(name, sizeof name, "%ld", label);
     return lay_add(s, found, name, split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST) != NULL ? 0 : -1;
 }
 static int lay_collect_raf(lay_set *s) {
-    char folders[3][LAY_PATH], list[LAY_PATH], path[LAY_PATH];
-    const char *places[4] = {folders[0], folders[1], folders[2], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
+    char folders[4][LAY_PATH], list[LAY_PATH], path[LAY_PATH];
+    const char *places[5] = {folders[0], folders[1], folders[2], folders[3], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
     int there = 0, i, status;
     lay_reader r;
     lay_list names = {NULL, 0, 0};
     size_t images = 0, n;
-    if (lay_path(s, folders[0], s->base, "Image/", which, "/") != 0 || lay_path(s, folders[1], s->base, which, "/", "") != 0 || lay_path(s, folders[2], s->base, "", "", "") != 0)
+    if (lay_path(s, folders[0], s->base, "Image/", which, "/") != 0 || lay_path(s, folders[1], *which == '/' ? "" : s->base, which, "/", "") != 0 ||
+        lay_path(s, folders[2], folders[0], which, "/", "") != 0 || /* an archive unpacked into a folder of its name */
+        lay_path(s, folders[3], s->base, "", "", "") != 0)
         return -1;
     for (i = 0; i < 2; ++i) there |= lay_there(s, folders[i], "", "") == 2;
     if (!there && lay_there(s, folders[0], "", "") == 0 && lay_there(s, s->base, "Image/aligned.zip", "") == 1)
@@ -898,27 +915,28 @@ static int lay_csv_row(lay_set *s, const lay_reader *r, const lay_columns *c, co
         ++s->dropped; /* no face there, so its picture need not be either */
         return 0;
     }
-    if (!found) return lay_not_there(s, r->field[c->image]);
+    if (!found) return lay_not_there(s, places, r->field[c->image]);
     if (c->kind == LAY_BOXES) return lay_boxes_row(s, r, c, path, label, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN);
     if (c->kind == LAY_NUMBERS) return lay_expression_label(s, path, label, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN, &sample);
     snprintf(number, sizeof number, "%ld", label);
     return lay_add(s, path, numeric ? number : r->field[c->label], split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN) != NULL ? 0 : -1;
 }
 /* Folders in which a list file's images are looked for, all ending with a slash or empty. */
+enum { LAY_PLACES = 24 };
 typedef struct lay_places {
-    char text[12][LAY_PATH];
-    const char *at[13];
+    char text[LAY_PLACES][LAY_PATH];
+    const char *at[LAY_PLACES + 1];
     int count;
 } lay_places;
 static void lay_place(lay_places *p, const char *a, const char *b, const char *c) {
-    if (p->count == 12 || snprintf(p->text[p->count], LAY_PATH, "%s%s%s", a, b, c) >= LAY_PATH) return;
+    if (p->count == LAY_PLACES || snprintf(p->text[p->count], LAY_PATH, "%s%s%s", a, b, c) >= LAY_PATH) return;
     p->at[p->count] = p->text[p->count];
     p->at[++p->count] = NULL;
 }
 static void lay_find_places(const lay_set *s, const char *list, lay_places *p) {
     const char *slash = strrchr(list, '/'), *name = slash != NULL ? slash + 1 : list;
     char folder[LAY_PATH], stem[256];
-    int length = (int)(slash != NULL ? slash + 1 - list : 0), stem_length = (int)strcspn(name, "_.");
+    int length = (int)(slash != NULL ? slash + 1 - list : 0), stem_length = (int)strcspn(name, "_."), k;
     p->count = 0;
     p->at[0] = NULL;
     snprintf(folder, sizeof folder, "%.*s", length, list);
@@ -929,9 +947,12 @@ static void lay_find_places(const lay_set *s, const char *list, lay_places *p) {
     }
     lay_place(p, folder, "", "");
     lay_place(p, folder, "images/", "");
-    lay_place(p, folder, "Manually_Annotated_Images/", "");
-    lay_place(p, s->base, "Manually_Annotated_Images/", "");
-    lay_place(p, folder, "Manually_Annotated/Manually_Annotated_Images/", "");
+    for (k = 0; k < 3; ++k) { /* the lists may lie in Manually_Annotated_file_lists, and be named alone */
+        const char *around = k == 1 ? s->base : folder, *up = k == 2 ? "../" : "";
+        lay_place(p, around, up, "Manually_Annotated_Images/");
+        lay_place(p, around, up, "Manually_Annotated/Manually_Annotated_Images/");
+    }
+    lay_place(p, folder, "all/", "");
     lay_place(p, folder, stem, "/");
     lay_place(p, folder, stem, "/images/");
     lay_place(p, folder, stem, "_set/images/");
@@ -1039,7 +1060,7 @@ static int lay_list_line(lay_set *s, const lay_reader *r, const lay_fields *f, c
         snprintf(number, sizeof number, "%ld", label);
         text = number;
     }
-    if (!lay_locate(s, places, r->field[f->path], path)) return lay_not_there(s, r->field[f->path]);
+    if (!lay_locate(s, places, r->field[f->path], path)) return lay_not_there(s, places, r->field[f->path]);
     return lay_add(s, path, text, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN) != NULL ? 0 : -1;
 }
 static int lay_collect_list_file(lay_set *s, const char *below) {
@@ -1512,16 +1533,21 @@ TOOL_API size_t *lay_counts(const lay_set *s) {
 TOOL_API int lay_check_classes(lay_set *s) {
     size_t *counts = lay_counts(s), k, tests = 0, listed = s->problems.count;
     int bad = counts == NULL ? lay_no_memory(s) : 0;
+    char hint[LAY_PATH + 128] = "";
+    if (s->missing > 0)
+        snprintf(hint, sizeof hint, "%lu listed images are not there; one place to look was %.3000s: --images DIR, below SRC or absolute, says where they are", (unsigned long)s->missing, s->looked);
     if (!bad && s->count == 0)
-        bad = lay_fail(s, "%s: no images%s%s", s->root, listed > 0 ? "; the first that is missing: " : "", listed > 0 ? s->problems.items[0] : "");
+        bad = lay_fail(s, "%s: no images%s%.300s%s%s", s->root, listed > 0 ? "; the first that is missing: " : "", listed > 0 ? s->problems.items[0] : "", *hint != '\0' ? "; " : "", hint);
     if (!bad && s->names.count < 2) bad = lay_fail(s, "%s: one class only (%s): there is nothing to tell apart", s->root, s->names.items[0]);
     for (k = 0; !bad && k < s->names.count; ++k) {
-        if (counts[2 * k] == 0) bad = lay_fail(s, "%s: class %s has no images to train on: add some, or remove the class", s->root, s->names.items[k]);
+        if (counts[2 * k] == 0)
+            bad = lay_fail(s, "%s: class %s has no images to train on: add some, or remove the class%s%s", s->root, s->names.items[k], *hint != '\0' ? "; " : "", hint);
         tests += counts[2 * k + 1];
     }
     for (k = 0; !bad && k < s->names.count; ++k)
         if (tests > 0 && counts[2 * k + 1] == 0) bad = lay_note(s, "class %s has no images to test on", s->names.items[k]);
     if (!bad && tests == 0) bad = lay_note(s, "there is no test split%s", s->opts.every > 0 ? ": no class has as many images as --every says" : ": --every N makes one");
+    if (!bad && *hint != '\0') bad = lay_note(s, "%s", hint);
     free(counts);
     return bad;
 }
@@ -1613,6 +1639,13 @@ static int lay_cross_check(lay_set *s, const lay_list *lists) {
 }
 
 /* ---- the whole ---- */
+/* RAF-DB's list was named: the root is the folder that holds EmoLabel. */
+static void lay_leave_emolabel(lay_set *s, const char *list) {
+    static const char name[] = "EmoLabel/";
+    size_t length = strlen(s->root), n = sizeof name - 1;
+    if (length >= n && strcmp(s->root + length - n, name) == 0 && (length == n || s->root[length - n - 1] == '/')) strcpy(s->root + length - n, length == n ? "./" : "");
+    else if (lay_there(s, "../", name, list) == 1) strcpy(s->base, "../"); /* called from within EmoLabel */
+}
 /* Splits SRC into the root folder and, when it is a file, *lists. */
 static int lay_set_root(lay_set *s, const char *source, lay_list *lists) {
     int kind = lay_kind_of(source);
@@ -1620,9 +1653,10 @@ static int lay_set_root(lay_set *s, const char *source, lay_list *lists) {
     if (*source == '\0' || kind == 0) return lay_fail(s, "%s: %s", source, *source == '\0' ? "no folder was named" : strerror(errno));
     if (kind == 2) return lay_path(s, s->root, source, source[strlen(source) - 1] == '/' ? "" : "/", "", "");
     name = lay_base_name(source);
-    s->kind = lay_same(lay_extension(name), "csv") ? LAY_CSV : LAY_LIST;
+    s->kind = lay_same(lay_extension(name), "csv") ? LAY_CSV : lay_in(name, lay_raf_lists) && lay_allowed(s, LAY_RAF) ? LAY_RAF : LAY_LIST;
     if (name == source) strcpy(s->root, "./");
     else if (snprintf(s->root, sizeof s->root, "%.*s", (int)(name - source), source) >= LAY_PATH) return lay_fail(s, "%s: the path is too long", source);
+    if (s->kind == LAY_RAF) lay_leave_emolabel(s, name);
     if (s->kind == LAY_CSV) {
         s->kind = lay_csv_kind(s, name);
         if (s->kind == LAY_NONE) s->kind = LAY_CSV; /* reading it says what is wrong */

@@ -350,7 +350,12 @@ static void test_raf(void) {
     put_raf("compound/basic", "train_00001.jpg 1\ntrain_00002.jpg 11\n");
     refuse("compound", &o, "compound set");
     put_raf("zero/basic", "train_00001.jpg 0\n");
-    refuse("zero", &o, "labels are 1 to 7");
+    refuse("zero", &o, "labels are 1 to 7; if they are in its order and begin at 0 here, --labels raf --base 0");
+    put_raf("zero/basic", "train_00001.jpg 0\ntrain_00002.jpg 1\n");
+    o.labels = "raf";
+    o.base = 0;
+    expect("zero", &o, LAY_RAF, 2, 0, "Surprise Fear");
+    o = options("auto");
     put_raf("word/basic", "train_00001.jpg happy\n");
     refuse("word", &o, "line 1: not of the form");
     put_raf("other/basic", "train_00001.jpg 1\nface_1.jpg 2\n");
@@ -364,6 +369,57 @@ static void test_raf(void) {
     put_raf("twice/basic", raf_list);
     put_raf("twice/raf-basic", raf_list);
     refuse("twice", &o, "two RAF-DB sets");
+}
+
+/* Images elsewhere than expected, and lists named directly. */
+static void test_places(void) {
+    lay_opts o = options("auto"), list = options("list");
+    lay_set s;
+    char name[1024], here[1024];
+    const char *rows = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression\n1/a.jpg,1,1,2,2,,0\n1/b.jpg,1,1,2,2,,3\n";
+    int i;
+    expect("raf/basic/EmoLabel/list_patition_label.txt", &o, LAY_RAF, 7, 1, RAF);
+    list.labels = "raf";
+    refuse("raf/basic/EmoLabel/list_patition_label.txt", &list, "no images; the first that is missing");
+    if (getcwd(here, sizeof here) != NULL) {
+        snprintf(name, sizeof name, "%s/raf/basic", top);
+        CHECK(chdir(name) == 0 && lay_scan(&s, "EmoLabel/list_patition_label.txt", &o) == 0 && s.count == 8);
+        lay_free(&s);
+        CHECK(chdir("EmoLabel") == 0 && lay_scan(&s, "list_patition_label.txt", &o) == 0 && s.count == 8);
+        lay_free(&s);
+        CHECK(chdir(here) == 0);
+    }
+    put("nested/EmoLabel/list_patition_label.txt", raf_list);
+    for (i = 1; i <= 7; ++i) {
+        snprintf(name, sizeof name, "nested/Image/aligned/aligned/train_%05d_aligned.JPG", i);
+        put(name, NULL);
+    }
+    put("nested/Image/aligned/aligned/test_0001_aligned.jpg", NULL);
+    expect("nested", &o, LAY_RAF, 7, 1, RAF);
+
+    put("manual/Manually_Annotated_file_lists/training.csv", rows);
+    put("manual/Manually_Annotated_file_lists/validation.csv", rows);
+    put("manual/Manually_Annotated/Manually_Annotated_Images/1/a.jpg", NULL);
+    put("manual/Manually_Annotated/Manually_Annotated_Images/1/b.JPG", NULL);
+    expect("manual", &o, LAY_BOXES, 2, 2, "Neutral Surprise");
+    expect("manual/Manually_Annotated_file_lists/training.csv", &o, LAY_BOXES, 2, 0, "Neutral Surprise");
+
+    put("beside/labels.csv", "image,label\na.JPG,cat\nb.JPG,dog\nc.jpg,dog\n");
+    put("beside/all/a.jpg", NULL);
+    put("beside/all/b.JPG", NULL);
+    expect("beside", &o, LAY_CSV, 2, 0, "cat dog");
+    CHECK(scan(&s, "beside", &o) == 0 && s.problems.count == 1 && s.notes.count > 0);
+    CHECK_HOLDS(s.notes.count > 0 ? s.notes.items[s.notes.count - 1] : "", "1 listed images are not there; one place to look was ");
+    lay_free(&s);
+    remove_below("beside/all");
+    refuse("beside", &o, "no images; the first that is missing: a.JPG: listed, but there is no such file; 3 listed");
+    refuse("beside", &o, "/beside/: --images DIR, below SRC or absolute, says where they are");
+    put("beside/elsewhere/a.jpg", NULL);
+    put("beside/elsewhere/b.jpg", NULL);
+    o.images = "elsewhere";
+    expect("beside", &o, LAY_CSV, 2, 0, "cat dog");
+    put("beside/labels.csv", "image,label,split\na.jpg,cat,train\nb.jpg,dog,test\nd.jpg,dog,train\n");
+    refuse("beside", &o, "class dog has no images to train on: add some, or remove the class; 1 listed images are not there; one place to look was ");
 }
 
 static void test_affectnet(void) {
@@ -665,6 +721,7 @@ int main(int argc, char **argv) {
     test_every();
     test_counts();
     test_raf();
+    test_places();
     test_affectnet();
     test_csv_and_lists();
     test_list_files();
