@@ -215,7 +215,7 @@ static const check_known *check_nearest(const check *c) {
     check_totals(c, totals);
     for (i = 0; i < sizeof check_sets / sizeof check_sets[0]; ++i) {
         size_t away = check_sets[i].train > totals[0] ? check_sets[i].train - totals[0] : totals[0] - check_sets[i].train;
-        int affectnet = c->set.kind == LAY_NPY || c->set.kind == LAY_BOXES || c->set.kind == LAY_NUMBERS;
+        int affectnet = c->set.kind == LAY_NPY || c->set.kind == LAY_BOXES || c->set.kind == LAY_NUMBERS || c->set.without_contempt;
         if (check_sets[i].classes != c->set.names.count || (affectnet && i == 0) || (c->set.kind == LAY_RAF && i != 0)) continue;
         if (best == NULL || away < gap) best = &check_sets[i], gap = away;
     }

@@ -158,6 +158,7 @@ typedef struct lay_set {
     lay_list problems;    /* "PATH: REASON" of images that are listed but cannot be had */
     long dropped;         /* rows or files left out on purpose (no expression, no face) */
     int has_splits;       /* the layout itself says what is test */
+    int without_contempt; /* it is among the dropped */
     size_t missing;       /* images that are listed and not there */
     char looked[2 * LAY_PATH]; /* one of the places where the first of them was looked for */
     char error[1024];
@@ -1499,6 +1500,7 @@ static int lay_choose_classes(lay_set *s) {
         return lay_fail(s, "there are %lu classes here, not %ld (--classes)", (unsigned long)s->names.count, wanted);
     lay_apply(s, contempt);
     if (contempt < 0) return 0;
+    s->without_contempt = 1;
     free(s->names.items[contempt]);
     for (i = (size_t)contempt; i + 1 < s->names.count; ++i) s->names.items[i] = s->names.items[i + 1];
     --s->names.count;

@@ -40,6 +40,10 @@ check 'folders 0 to 6' faces "$work/faces" --layout folders0
 status 'alone are refused' 1 "$tools/pack" "$work/faces" "$work/x.pack"
 holds 'with the flags that decide' '--labels affectnet'
 rm -rf "$work/faces"
+check 'eight classes in folders' faces "$work/faces" --layout affectnet-folders
+check 'contempt left out' "$tools/check_data" "$work/faces" --classes 7
+holds 'of eight classes means AffectNet' 'AffectNet, 7 classes '
+rm -rf "$work/faces"
 check 'eight classes' faces "$work/faces" --layout affectnet2017
 check 'packed' "$tools/pack" "$work/faces" "$work/eight.pack" --store files
 check 'checked' "$tools/check_data" "$work/eight.pack"
