@@ -78,6 +78,24 @@ if [ "${GOLDEN_SHARED:-yes}" != no ]; then
     rm -rf "$work/learn"
 fi
 
+# Pictures that are not upright as they are stored.
+mkdir -p "$work/turned/a" "$work/turned/b" "$work/upright/a" "$work/upright/b"
+cp tests/images/made_orient_1.jpg tests/images/made_orient_6.jpg "$work/turned/a"
+cp tests/images/made_orient_3.jpg "$work/turned/b"
+for f in a/made_orient_1 a/made_orient_6 b/made_orient_3; do
+    check "$f is turned" "$tools/convert" --orient "$work/turned/$f.jpg" "$work/upright/$f.ppm"
+done
+check 'turned pictures' "$tools/check_data" "$work/turned"
+holds 'are counted' 'note: 2 JPEG files have an EXIF orientation'
+check 'upright ones' "$tools/check_data" "$work/upright"
+refuse 'are not' grep -q orientation "$log"
+check 'pictures turned upright' "$tools/pack" "$work/turned" "$work/turned.pack" --orient --json
+hash=$(sed -n 's/.*\("hash":"[0-9a-f]*"\).*/\1/p' "$log")
+check 'and those that were' "$tools/pack" "$work/upright" "$work/upright.pack" --json
+holds 'hold the same pixels' "$hash"
+status 'files are not turned' 1 "$tools/pack" "$work/turned" "$work/x.pack" --orient --store files
+holds 'with the flag' '--store pixels'
+
 # Bad files among the good.
 images=$work/faces/basic/Image/aligned
 list=$work/faces/basic/EmoLabel/list_patition_label.txt
