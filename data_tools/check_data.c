@@ -236,8 +236,11 @@ static void check_print(const check *c, const check_size *sizes, size_t size_cou
     size_t totals[2], k, i;
     check_totals(c, totals);
     printf("%s: %s\n%-24s %9s %9s\n", c->source, c->set.layout, "class", "train", "test");
-    for (k = 0; k < c->set.names.count; ++k)
-        printf("%3lu %-20s %9lu %9lu\n", (unsigned long)k, c->set.names.items[k], (unsigned long)c->counts[2 * k], (unsigned long)c->counts[2 * k + 1]);
+    for (k = 0; k < c->set.names.count; ++k) {
+        printf("%3lu ", (unsigned long)k);
+        tool_print_padded(c->set.names.items[k], 20);
+        printf(" %9lu %9lu\n", (unsigned long)c->counts[2 * k], (unsigned long)c->counts[2 * k + 1]);
+    }
     printf("%-24s %9lu %9lu\n", "total", (unsigned long)totals[0], (unsigned long)totals[1]);
     if (known != NULL) {
         printf("%-24s %9lu %9lu", known->name, (unsigned long)known->train, (unsigned long)known->test);

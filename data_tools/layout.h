@@ -1034,6 +1034,9 @@ static int lay_read_fields(lay_set *s, const lay_reader *r, lay_fields *f) {
     f->split = -1;
     f->count = r->fields;
     if (at == NULL) {
+        if (r->fields == 1 && strchr(r->field[0], ',') != NULL)
+            return lay_fail(s, "%s: line %ld has commas where a list has blanks: give the file a name that ends in .csv, and it is read as one", r->path, r->line);
+        if (r->fields == 1) return lay_bad_line(s, r, "one word alone: PATH LABEL is wanted, with a blank between");
         if (r->fields == 3 && lay_split_word(r->field[2]) >= 0) f->split = 2;
         else if (r->fields != 2) return lay_fail(s, "%s: line %ld has %d fields, and which is the label is not sure: --fields path,label,- says it", r->path, r->line, r->fields);
         return 0;
@@ -1326,9 +1329,12 @@ static int lay_given_names(lay_set *s, lay_list *out) {
     }
     if (strchr(at, ',') == NULL) return lay_fail(s, "--labels %s: neither raf, affectnet, a file, nor names with commas between", at);
     for (;;) {
-        size_t n = strcspn(at, ",");
-        if (n < 1 || n >= sizeof name) return lay_fail(s, "--labels %s: a name is empty or too long", s->opts.labels);
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        size_t n, end;
+        at += strspn(at, " \t");
+        n = end = strcspn(at, ",");
+        while (end > 0 && (at[end - 1] == ' ' || at[end - 1] == '\t')) --end;
+        if (end < 1 || end >= sizeof name) return lay_fail(s, "--labels %s: a name is empty or too long", s->opts.labels);
+        snprintf(name, sizeof name, "%.*s", (int)end, at);
         if (lay_list_add(out, name) != 0) return lay_no_memory(s);
         if (at[n] == '\0') return 0;
         at += n + 1;
@@ -1640,6 +1646,23 @@ static int lay_cross_check(lay_set *s, const lay_list *lists) {
     return bad;
 }
 
+static int lay_by_path(const void *a, const void *b) { return strcmp((*(lay_sample *const *)a)->path, (*(lay_sample *const *)b)->path); }
+/* Lines of a list that name the same image again. A picture with boxes may hold several faces. */
+static int lay_note_twice(lay_set *s) {
+    lay_sample **sorted;
+    const char *first = NULL;
+    size_t i, twice = 0;
+    if (s->kind == LAY_FOLDERS || s->kind == LAY_NPY || s->kind == LAY_BOXES || s->count == 0) return 0;
+    sorted = (lay_sample **)malloc(s->count * sizeof *sorted);
+    if (sorted == NULL) return lay_no_memory(s);
+    for (i = 0; i < s->count; ++i) sorted[i] = &s->samples[i];
+    qsort(sorted, s->count, sizeof *sorted, lay_by_path);
+    for (i = 1; i < s->count; ++i)
+        if (strcmp(sorted[i]->path, sorted[i - 1]->path) == 0 && twice++ == 0) first = sorted[i]->path;
+    free(sorted);
+    return twice > 0 ? lay_note(s, "%lu lines name an image that another line names already, and count again, among them %s", (unsigned long)twice, first) : 0;
+}
+
 /* ---- the whole ---- */
 /* RAF-DB's list was named: the root is the folder that holds EmoLabel. */
 static void lay_leave_emolabel(lay_set *s, const char *list) {
@@ -1699,6 +1722,7 @@ TOOL_API int lay_scan(lay_set *s, const char *source, const lay_opts *opts) {
     if (!bad && s->kind == LAY_NONE) bad = lay_recognise(s, &lists);
     if (!bad) bad = lay_collect(s, &lists);
     if (!bad) bad = lay_cross_check(s, &lists);
+    if (!bad) bad = lay_note_twice(s);
     lay_list_free(&lists);
     if (!bad) bad = lay_sort_keys(s);
     if (bad) return -1;

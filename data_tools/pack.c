@@ -81,7 +81,11 @@ static double pack_pixel_bytes(const lay_set *set) {
 static void pack_table(const lay_set *set, const size_t *counts) {
     size_t k;
     printf("%-24s %9s %9s\n", "class", "train", "test");
-    for (k = 0; k < set->names.count; ++k) printf("%3lu %-20s %9lu %9lu\n", (unsigned long)k, set->names.items[k], (unsigned long)counts[2 * k], (unsigned long)counts[2 * k + 1]);
+    for (k = 0; k < set->names.count; ++k) {
+        printf("%3lu ", (unsigned long)k);
+        tool_print_padded(set->names.items[k], 20);
+        printf(" %9lu %9lu\n", (unsigned long)counts[2 * k], (unsigned long)counts[2 * k + 1]);
+    }
 }
 static void pack_json(const lay_set *set, const packer *p, uint64_t hash) {
     size_t k;

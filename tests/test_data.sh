@@ -124,6 +124,9 @@ n=100
 for f in 1 2 3; do for d in 'a b' -c ü; do n=$((n + 1)) && printf 'P6\n1 1\n255\n%d' $n >"$work/odd/$d/$f'\"\$x.ppm"; done; done
 check 'odd names, 1 x 1' "$tools/pack" "$work/odd" "$work/odd.pack" --every 3
 holds 'three classes' 'packed 9 images of 3 classes'
+holds 'ü takes one column' '  2 ü                            2         1'
+check 'odd names in a table' "$tools/check_data" "$work/odd"
+holds 'ü takes one column there' '  2 ü                            3         0'
 check 'odd names as JSON' "$tools/check_data" "$work/odd" --json
 printf 'P6\n20000 20000\n255\n' >"$work/odd/-c/4.ppm"
 status '20000 x 20000' 1 "$tools/pack" "$work/odd" "$work/odd.pack"
