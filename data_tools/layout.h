@@ -4,8 +4,8 @@
    and gives the classes their names. Labels come from a folder's name or a list file only. Where the meaning of a label
    is not certain it refuses, and the message names the flag that decides. Pixels are never looked at here.
 
-     FOLDERS  class folders, with or without split folders (train, test or valid or val...) around them
-     RAF      RAF-DB as its authors give it: EmoLabel/list_patition_label.txt, Image/aligned
+     FOLDERS  class folders, with or without split folders (train, test or valid or val..., RAF_train) around them
+     RAF      RAF-DB as its authors give it: EmoLabel/list_patition_label.txt (or partition), Image/aligned
      NPY      AffectNet 2021: train_set/images/N.jpg, train_set/annotations/N_exp.npy
      BOXES    AffectNet 2017: training.csv, validation.csv with face boxes
      NUMBERS  AffectNet as number,exp,val,aro
@@ -485,8 +485,8 @@ TOOL_API const char *lay_npy_scalar(const unsigned char *bytes, size_t size, dou
 }
 
 /* ---- collecting: each layout adds its samples, labelled by key ---- */
-static const char *const lay_train_words[] = {"train", "training", "train_set", NULL};
-static const char *const lay_test_words[] = {"test", "testing", "test_set", "val", "valid", "validation", "val_set", "valid_set", "eval", "evaluation", NULL};
+static const char *const lay_train_words[] = {"train", "training", "train_set", "trainset", NULL};
+static const char *const lay_test_words[] = {"test", "testing", "test_set", "testset", "val", "valid", "validation", "val_set", "valid_set", "valset", "eval", "evaluation", NULL};
 
 static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
 /* Split by the words within a name (RAF_train, labels-val.csv): -1 when none says it, or they say both. */
@@ -576,6 +576,7 @@ static void lay_folder_splits(lay_set *s, const char *below, const lay_list *nam
 typedef struct lay_splits {
     char path[2][LAY_PATH]; /* "" : none */
     char others[256];       /* split folders that were not taken */
+    char beside[256];       /* folders of folders that are no split */
 } lay_splits;
 static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
     lay_list names;
@@ -589,6 +590,8 @@ static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
     for (i = 0; i < names.count && !bad; ++i) {
         int split = splits[i], named = s->opts.test != NULL && strcmp(s->opts.test, names.items[i]) == 0;
         if (named) split = ZN_SPLIT_TEST;
+        if (split < 0 && lay_holds_folders(s, below, names.items[i], 2))
+            snprintf(out->beside + strlen(out->beside), sizeof out->beside - strlen(out->beside), "%s%s", out->beside[0] != '\0' ? ", " : "", names.items[i]);
         if (split < 0 || lay_there(s, below, names.items[i], "") != 2) continue;
         if (split == ZN_SPLIT_TRAIN && out->path[0][0] != '\0') bad = lay_fail(s, "%s%s: several folders to train on; remove all but one", s->root, below);
         if (split == ZN_SPLIT_TEST) snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", tests++ > 0 ? ", " : "", names.items[i]);
@@ -664,6 +667,9 @@ static int lay_collect_folders(lay_set *s) {
     for (split = 0; split < 2 && s->has_splits; ++split)
         if (splits.path[split][0] != '\0' && lay_collect_classes(s, splits.path[split], split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST, &stray) != 0) return -1;
     if (splits.others[0] != '\0' && lay_note(s, "of the split folders %s, --test %s is the test set; the others are left out", splits.others, s->opts.test) != 0) return -1;
+    if (s->has_splits && splits.beside[0] != '\0' &&
+        lay_note(s, "beside the split folders, %s is left out%s", splits.beside, splits.path[1][0] == '\0' ? ": --test NAME takes a folder to test on" : "") != 0)
+        return -1;
     return stray > 0 ? lay_note(s, "%lu images lie outside of the class folders and are left out", (unsigned long)stray) : 0;
 }
 

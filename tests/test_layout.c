@@ -241,6 +241,18 @@ static void test_odd_folders(void) {
     put_images("whole/old_train/happy", 1); /* train and test are there by their whole names */
     put_images("whole/my test/happy", 1);
     expect("whole", &o, LAY_FOLDERS, 4, 2, "Happiness Sadness");
+    put_images("whole/more/happy", 1);
+    put_images("whole/more/sad", 1);
+    expect("whole", &o, LAY_FOLDERS, 4, 2, "Happiness Sadness");
+    expect_note("whole", &o, "beside the split folders, more is left out");
+    put_images("untold/train/happy", 1);
+    put_images("untold/train/sad", 1);
+    put_images("untold/rest/happy", 1);
+    put_images("untold/rest/sad", 1);
+    expect_note("untold", &o, "beside the split folders, rest is left out: --test NAME takes a folder to test on");
+    o.test = "rest";
+    expect("untold", &o, LAY_FOLDERS, 2, 2, "Happiness Sadness");
+    o.test = NULL;
     put_images("things/cat", 2);
     put_images("things/crash test", 2);
     expect("things", &o, LAY_FOLDERS, 4, 0, "cat crash test");
