@@ -3,8 +3,8 @@
      build/data_tools/check_data SRC [--layout ...] [--json]
 
    SRC is a folder or list file in any layout of layout.h, or a pack. Prints the layout, the classes with their counts,
-   image sizes, the totals beside those of RAF-DB and AffectNet, images that cannot be read, and images that occur in both
-   splits or with two labels (by content). Refuses where labels are not certain, and names the flag that decides.
+   image sizes, the totals beside those of RAF-DB and AffectNet, images that cannot be read, images that occur in both
+   splits or with two labels (by content), and how many JPEG files are not upright as they are stored. Refuses where labels are not certain, and names the flag that decides.
    Exit status: 0 all well, 1 refused or something is wrong. Ends with: N images, nothing wrong | N things wrong */
 #include "tool.h"
 #define ZENNET_IMPLEMENTATION
@@ -28,6 +28,7 @@ typedef struct check {
     zn_pack *pack;        /* NULL: a folder or list */
     check_image *images;  /* readable ones */
     size_t count, leaks, conflicts;
+    size_t turned;        /* JPEG files whose EXIF orientation is not 1 */
     lay_list unreadable, both; /* "PATH: REASON"; "PATH = PATH" in both splits or with two labels */
     size_t *counts;
 } check;
@@ -47,11 +48,13 @@ static void check_keep(check *c, const check_image *image) { c->images[c->count+
 static int check_one(size_t index, const lay_sample *sample, images_one *one, void *user) {
     check *c = (check *)user;
     check_image image;
+    zim_info info;
     char line[LAY_PATH + ZIM_ERROR_SIZE];
     if (one->error[0] != '\0') {
         snprintf(line, sizeof line, "%s: %s", sample->path, one->error);
         return lay_list_add(&c->unreadable, line);
     }
+    if (one->bytes[0] == 0xff && zim_probe(one->bytes, one->size, &info, NULL) == 0) c->turned += info.orientation != 1;
     memset(&image, 0, sizeof image);
     image.hash = zn_fnv1a64(one->bytes, one->size, ZN_FNV_START);
     image.size = one->size;
@@ -215,7 +218,7 @@ static const check_known *check_nearest(const check *c) {
     check_totals(c, totals);
     for (i = 0; i < sizeof check_sets / sizeof check_sets[0]; ++i) {
         size_t away = check_sets[i].train > totals[0] ? check_sets[i].train - totals[0] : totals[0] - check_sets[i].train;
-        int affectnet = c->set.kind == LAY_NPY || c->set.kind == LAY_BOXES || c->set.kind == LAY_NUMBERS;
+        int affectnet = c->set.kind == LAY_NPY || c->set.kind == LAY_BOXES || c->set.kind == LAY_NUMBERS || c->set.without_contempt;
         if (check_sets[i].classes != c->set.names.count || (affectnet && i == 0) || (c->set.kind == LAY_RAF && i != 0)) continue;
         if (best == NULL || away < gap) best = &check_sets[i], gap = away;
     }
@@ -233,8 +236,11 @@ static void check_print(const check *c, const check_size *sizes, size_t size_cou
     size_t totals[2], k, i;
     check_totals(c, totals);
     printf("%s: %s\n%-24s %9s %9s\n", c->source, c->set.layout, "class", "train", "test");
-    for (k = 0; k < c->set.names.count; ++k)
-        printf("%3lu %-20s %9lu %9lu\n", (unsigned long)k, c->set.names.items[k], (unsigned long)c->counts[2 * k], (unsigned long)c->counts[2 * k + 1]);
+    for (k = 0; k < c->set.names.count; ++k) {
+        printf("%3lu ", (unsigned long)k);
+        tool_print_padded(c->set.names.items[k], 20);
+        printf(" %9lu %9lu\n", (unsigned long)c->counts[2 * k], (unsigned long)c->counts[2 * k + 1]);
+    }
     printf("%-24s %9lu %9lu\n", "total", (unsigned long)totals[0], (unsigned long)totals[1]);
     if (known != NULL) {
         printf("%-24s %9lu %9lu", known->name, (unsigned long)known->train, (unsigned long)known->test);
@@ -293,6 +299,9 @@ static int check_report(check *c, int json) {
     size_t size_count, wrong;
     check_size *sizes;
     if (check_find_twins(c) != TOOL_DONE) return TOOL_FAILED;
+    if (c->turned > 0 && lay_note(&c->set, "%lu JPEG files have an EXIF orientation: pixels are taken as they are stored, pack --orient turns them upright",
+                                  (unsigned long)c->turned) != 0)
+        return check_failed("out of memory");
     c->counts = lay_counts(&c->set);
     sizes = check_sizes(c, &size_count);
     if (c->counts == NULL || sizes == NULL) {

@@ -4,8 +4,8 @@
    and gives the classes their names. Labels come from a folder's name or a list file only. Where the meaning of a label
    is not certain it refuses, and the message names the flag that decides. Pixels are never looked at here.
 
-     FOLDERS  class folders, with or without split folders (train, test or valid or val...) around them
-     RAF      RAF-DB as its authors give it: EmoLabel/list_patition_label.txt, Image/aligned
+     FOLDERS  class folders, with or without split folders (train, test or valid or val..., RAF_train) around them
+     RAF      RAF-DB as its authors give it: EmoLabel/list_patition_label.txt (or partition), Image/aligned
      NPY      AffectNet 2021: train_set/images/N.jpg, train_set/annotations/N_exp.npy
      BOXES    AffectNet 2017: training.csv, validation.csv with face boxes
      NUMBERS  AffectNet as number,exp,val,aro
@@ -158,6 +158,9 @@ typedef struct lay_set {
     lay_list problems;    /* "PATH: REASON" of images that are listed but cannot be had */
     long dropped;         /* rows or files left out on purpose (no expression, no face) */
     int has_splits;       /* the layout itself says what is test */
+    int without_contempt; /* it is among the dropped */
+    size_t missing;       /* images that are listed and not there */
+    char looked[2 * LAY_PATH]; /* one of the places where the first of them was looked for */
     char error[1024];
 } lay_set;
 
@@ -329,13 +332,16 @@ static int lay_next_words(lay_set *s, lay_reader *r) {
     }
     return status;
 }
-/* Cuts the line at commas outside quotes; "" within quotes is a quote. 0: a quote is still open. */
+/* Cuts the line at commas outside quotes; "" within quotes is a quote, blanks around a field are none of it. 0: a quote is
+   still open. */
 static int lay_cut_csv(lay_reader *r, char *scratch) {
-    char *from = scratch, *to = r->text;
+    char *from = scratch, *to = r->text, *start;
     memcpy(scratch, r->text, r->length + 1);
     r->fields = 0;
     for (;;) {
-        int quoted = *from == '"';
+        int quoted;
+        from += strspn(from, " \t");
+        quoted = *from == '"';
         if (r->fields == LAY_FIELDS) return 1;
         r->field[r->fields++] = to;
         if (quoted) {
@@ -346,7 +352,8 @@ static int lay_cut_csv(lay_reader *r, char *scratch) {
             if (*from == '\0') return 0;
             ++from;
         }
-        while (*from != '\0' && *from != ',') *to++ = *from++;
+        for (start = to; *from != '\0' && *from != ',';) *to++ = *from++;
+        while (to > start && (to[-1] == ' ' || to[-1] == '\t')) --to;
         *to++ = '\0';
         if (*from++ == '\0') return 1;
     }
@@ -478,17 +485,33 @@ TOOL_API const char *lay_npy_scalar(const unsigned char *bytes, size_t size, dou
 }
 
 /* ---- collecting: each layout adds its samples, labelled by key ---- */
-static const char *const lay_train_words[] = {"train", "training", "train_set", NULL};
-static const char *const lay_test_words[] = {"test", "testing", "test_set", "val", "valid", "validation", "val_set", "valid_set", NULL};
+static const char *const lay_train_words[] = {"train", "training", "train_set", "trainset", NULL};
+static const char *const lay_test_words[] = {"test", "testing", "test_set", "testset", "val", "valid", "validation", "val_set", "valid_set", "valset", "eval", "evaluation", NULL};
 
-/* Split by the beginning of a list file's name (train_labels.csv, validation.csv, test.txt): -1 when it does not say. */
+static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
+/* Split by the words within a name (RAF_train, labels-val.csv): -1 when none says it, or they say both. */
+static int lay_split_within(const char *name) {
+    char word[32];
+    int split = -1, other;
+    while (*name != '\0') {
+        size_t n = 0;
+        for (; lay_lower(*name) >= 'a' && lay_lower(*name) <= 'z'; ++name)
+            if (n + 1 < sizeof word) word[n++] = *name;
+        word[n] = '\0';
+        other = lay_split_word(word);
+        if (other >= 0 && split >= 0 && other != split) return -1;
+        if (other >= 0) split = other;
+        if (*name != '\0') ++name;
+    }
+    return split;
+}
+/* Split by a list file's name, its beginning first (train_labels.csv, validation.csv, test.txt): -1 when it does not say. */
 static int lay_split_of(const char *name) {
     const char *slash = strrchr(name, '/');
     if (slash != NULL) name = slash + 1;
     if (lay_begins(name, "train")) return ZN_SPLIT_TRAIN;
-    return lay_begins(name, "test") || lay_begins(name, "val") ? ZN_SPLIT_TEST : -1;
+    return lay_begins(name, "test") || lay_begins(name, "val") || lay_begins(name, "eval") ? ZN_SPLIT_TEST : lay_split_within(name);
 }
-static int lay_split_word(const char *word) { return lay_in(word, lay_train_words) ? ZN_SPLIT_TRAIN : lay_in(word, lay_test_words) ? ZN_SPLIT_TEST : -1; }
 
 /* A folder's names below root, in a fresh list; `below` ends with a slash or is "". */
 static int lay_names_in(lay_set *s, const char *below, lay_list *out) {
@@ -517,34 +540,6 @@ static int lay_walk(lay_set *s, const char *below, const char *key, zn_split spl
     return bad ? -1 : 0;
 }
 
-/* Split folders in `below`: their paths, with a slash. More than one that could be test needs --test. */
-typedef struct lay_splits {
-    char path[2][LAY_PATH]; /* "" : none */
-    char others[256];       /* split folders that were not taken */
-} lay_splits;
-static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
-    lay_list names;
-    size_t i;
-    int bad, tests = 0, chosen = 0;
-    char found[256] = "";
-    memset(out, 0, sizeof *out);
-    bad = lay_names_in(s, below, &names);
-    for (i = 0; i < names.count && !bad; ++i) {
-        int split = lay_split_word(names.items[i]), named = s->opts.test != NULL && strcmp(s->opts.test, names.items[i]) == 0;
-        if (named) split = ZN_SPLIT_TEST;
-        if (split < 0 || lay_there(s, below, names.items[i], "") != 2) continue;
-        if (split == ZN_SPLIT_TRAIN && out->path[0][0] != '\0') bad = lay_fail(s, "%s%s: several folders to train on; remove all but one", s->root, below);
-        if (split == ZN_SPLIT_TEST) snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", tests++ > 0 ? ", " : "", names.items[i]);
-        if (split == ZN_SPLIT_TEST && chosen) continue;
-        chosen |= named;
-        if (!bad) bad = lay_path(s, out->path[split], below, names.items[i], "/", "");
-    }
-    lay_list_free(&names);
-    if (!bad && tests > 1 && !chosen) bad = lay_fail(s, "%s%s: %s could each be the test set: --test NAME says which is", s->root, below, found);
-    if (!bad && s->opts.test != NULL && !chosen && tests > 0) bad = lay_fail(s, "%s%s has no folder %s (--test); there are %s", s->root, below, s->opts.test, found);
-    if (tests > 1) snprintf(out->others, sizeof out->others, "%s", found);
-    return bad;
-}
 /* Subfolders of a folder; 0 when it cannot be read. */
 static size_t lay_count_folders(lay_set *s, const char *below, size_t *out_images) {
     lay_list names;
@@ -558,12 +553,98 @@ static size_t lay_count_folders(lay_set *s, const char *below, size_t *out_image
     lay_list_free(&names);
     return folders;
 }
+/* A folder of class folders and nothing else. */
+static int lay_holds_folders(lay_set *s, const char *below, const char *name, size_t least) {
+    char path[LAY_PATH];
+    size_t images;
+    return lay_path(s, path, below, name, "/", "") == 0 && lay_there(s, path, "", "") == 2 && lay_count_folders(s, path, &images) >= least && images == 0;
+}
+/* Split of each folder in `below`, -1 for none: by the whole name, and where no folder is named so by a word within it. */
+static void lay_folder_splits(lay_set *s, const char *below, const lay_list *names, int *out) {
+    int whole[2] = {0, 0};
+    size_t i;
+    for (i = 0; i < names->count; ++i) {
+        out[i] = lay_there(s, below, names->items[i], "") == 2 ? lay_split_word(names->items[i]) : -1;
+        if (out[i] >= 0) whole[out[i]] = 1;
+    }
+    for (i = 0; i < names->count; ++i) {
+        int split = lay_split_within(names->items[i]);
+        if (split >= 0 && !whole[split] && lay_holds_folders(s, below, names->items[i], 1)) out[i] = split;
+    }
+}
+/* Split folders in `below`: their paths, with a slash. More than one that could be test needs --test. */
+typedef struct lay_splits {
+    char path[2][LAY_PATH]; /* "" : none */
+    char others[256];       /* split folders that were not taken */
+    char beside[256];       /* folders of folders that are no split */
+} lay_splits;
+static int lay_find_splits(lay_set *s, const char *below, lay_splits *out) {
+    lay_list names;
+    size_t i;
+    int bad, tests = 0, chosen = 0, *splits = NULL;
+    char found[256] = "";
+    memset(out, 0, sizeof *out);
+    bad = lay_names_in(s, below, &names);
+    if (!bad && (splits = (int *)malloc((names.count + 1) * sizeof *splits)) == NULL) bad = lay_no_memory(s);
+    if (!bad) lay_folder_splits(s, below, &names, splits);
+    for (i = 0; i < names.count && !bad; ++i) {
+        int split = splits[i], named = s->opts.test != NULL && strcmp(s->opts.test, names.items[i]) == 0;
+        if (named) split = ZN_SPLIT_TEST;
+        if (split < 0 && lay_holds_folders(s, below, names.items[i], 2))
+            snprintf(out->beside + strlen(out->beside), sizeof out->beside - strlen(out->beside), "%s%s", out->beside[0] != '\0' ? ", " : "", names.items[i]);
+        if (split < 0 || lay_there(s, below, names.items[i], "") != 2) continue;
+        if (split == ZN_SPLIT_TRAIN && out->path[0][0] != '\0') bad = lay_fail(s, "%s%s: several folders to train on; remove all but one", s->root, below);
+        if (split == ZN_SPLIT_TEST) snprintf(found + strlen(found), sizeof found - strlen(found), "%s%s", tests++ > 0 ? ", " : "", names.items[i]);
+        if (split == ZN_SPLIT_TEST && chosen) continue;
+        chosen |= named;
+        if (!bad) bad = lay_path(s, out->path[split], below, names.items[i], "/", "");
+    }
+    lay_list_free(&names);
+    free(splits);
+    if (!bad && s->opts.test != NULL && !chosen && tests > 0) bad = lay_fail(s, "%s%s has no folder %s (--test); there are %s", s->root, below, s->opts.test, found);
+    if (!bad && tests > 1 && !chosen) bad = lay_fail(s, "%s%s: %s could each be the test set: --test NAME says which is", s->root, below, found);
+    if (tests > 1) snprintf(out->others, sizeof out->others, "%s", found);
+    return bad;
+}
+/* Folders that hold no images but the same folders are splits or copies of a set rather than classes, RAF-DB's aligned and
+   original are its pictures: in doubt, refused. */
+static int lay_doubt_classes(lay_set *s, const char *below) {
+    static const char *const pictures[] = {"aligned", "original", NULL};
+    lay_list names, inner;
+    char path[LAY_PATH];
+    const char *first = NULL;
+    size_t i, k, same;
+    int bad = lay_names_in(s, below, &names);
+    memset(&inner, 0, sizeof inner);
+    for (i = 0; i < names.count && !bad; ++i) {
+        const char *name = names.items[i];
+        if (lay_in(name, pictures) && lay_there(s, below, name, "") == 2)
+            bad = lay_fail(s, "%s%s%s: RAF-DB's pictures, and no class: name the folder that holds EmoLabel and Image (--layout folders takes it for a class)", s->root, below, name);
+        if (bad || lay_expression(name) >= 0 || !lay_holds_folders(s, below, name, 2)) continue;
+        if (first == NULL) {
+            first = name;
+            continue;
+        }
+        bad = lay_path(s, path, below, name, "/", "") != 0 || lay_names_in(s, path, &inner) != 0;
+        for (k = same = 0; !bad && k < inner.count; ++k) {
+            char twin[LAY_PATH];
+            if (lay_there(s, path, inner.items[k], "") == 2 && lay_path(s, twin, below, first, "/", inner.items[k]) == 0) same += lay_there(s, twin, "", "") == 2;
+        }
+        lay_list_free(&inner);
+        if (same > 1)
+            bad = lay_fail(s, "%s%s: %s and %s hold no images, but folders of the same names: rename them to train and test if they are splits, or name the one that is meant "
+                              "(--layout folders takes them for classes)", s->root, below, first, name);
+    }
+    lay_list_free(&names);
+    return bad ? -1 : 0;
+}
 /* Every folder in `below` is a class, empty or not. */
 static int lay_collect_classes(lay_set *s, const char *below, zn_split split, size_t *stray) {
     lay_list names;
     char path[LAY_PATH];
     size_t i;
     int bad;
+    if (strcmp(s->opts.layout, "folders") != 0 && lay_doubt_classes(s, below) != 0) return -1;
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         if (lay_there(s, below, names.items[i], "") != 2) {
@@ -581,25 +662,50 @@ static int lay_collect_folders(lay_set *s) {
     int split;
     if (lay_find_splits(s, s->base, &splits) != 0) return -1;
     s->has_splits = splits.path[0][0] != '\0' || splits.path[1][0] != '\0';
+    if (s->opts.test != NULL && splits.path[1][0] == '\0') return lay_fail(s, "%s%s has no folder %s (--test)", s->root, s->base, s->opts.test);
     if (!s->has_splits && lay_collect_classes(s, s->base, ZN_SPLIT_TRAIN, &stray) != 0) return -1;
     for (split = 0; split < 2 && s->has_splits; ++split)
         if (splits.path[split][0] != '\0' && lay_collect_classes(s, splits.path[split], split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST, &stray) != 0) return -1;
     if (splits.others[0] != '\0' && lay_note(s, "of the split folders %s, --test %s is the test set; the others are left out", splits.others, s->opts.test) != 0) return -1;
+    if (s->has_splits && splits.beside[0] != '\0' &&
+        lay_note(s, "beside the split folders, %s is left out%s", splits.beside, splits.path[1][0] == '\0' ? ": --test NAME takes a folder to test on" : "") != 0)
+        return -1;
     return stray > 0 ? lay_note(s, "%lu images lie outside of the class folders and are left out", (unsigned long)stray) : 0;
 }
 
-/* Tries the places where a list's images may lie: --images, then `places` below the root. The first that has the file. */
+/* Tries the places where a list's images may lie, below the root: the name as it is, then with its extension in small and in
+   capital letters. The first that has the file. */
 static int lay_locate(lay_set *s, const char *const *places, const char *name, char out[LAY_PATH]) {
-    for (; *places != NULL; ++places) {
-        int length = snprintf(out, LAY_PATH, "%s%s", *places, name);
-        if (length > 0 && length < LAY_PATH && lay_there(s, out, "", "") == 1) return 1;
-    }
+    size_t stem = strlen(name) - strlen(lay_extension(name)), i;
+    int letters, k;
+    for (letters = 0; letters < 3; ++letters)
+        for (k = 0; places[k] != NULL; ++k) {
+            size_t begin = strlen(places[k]);
+            int length = snprintf(out, LAY_PATH, "%s%s", places[k], name);
+            if (length <= 0 || length >= LAY_PATH) continue;
+            for (i = begin + stem; letters > 0 && out[i] != '\0'; ++i) {
+                out[i] = (char)lay_lower(out[i]);
+                if (letters == 2 && out[i] >= 'a' && out[i] <= 'z') out[i] = (char)(out[i] - 'a' + 'A');
+            }
+            if ((letters == 0 || strcmp(out + begin, name) != 0) && lay_there(s, out, "", "") == 1) return 1;
+        }
     return 0;
 }
-static int lay_not_there(lay_set *s, const char *name) { return lay_problem(s, name, "listed, but there is no such file"); }
+static int lay_not_there(lay_set *s, const char *const *places, const char *name) {
+    if (s->missing++ == 0) snprintf(s->looked, sizeof s->looked, "%s%s", places[0][0] == '/' ? "" : s->root, places[0]);
+    return lay_problem(s, name, "listed, but there is no such file");
+}
 
-/* RAF-DB: base is the folder that holds EmoLabel (or the list itself). */
-static const char lay_raf_list[] = "list_patition_label.txt";
+/* RAF-DB: base is the folder that holds EmoLabel (or the list itself). The first is RAF-DB's own spelling. */
+static const char *const lay_raf_lists[] = {"list_patition_label.txt", "list_partition_label.txt", NULL};
+static int lay_find_raf_list(lay_set *s, const char *base, char out[LAY_PATH]) { /* its path below the root; 0: none */
+    int i;
+    for (i = 0; lay_raf_lists[i] != NULL; ++i)
+        if ((lay_path(s, out, base, "EmoLabel/", lay_raf_lists[i], "") == 0 && lay_there(s, out, "", "") == 1) ||
+            (lay_path(s, out, base, lay_raf_lists[i], "", "") == 0 && lay_there(s, out, "", "") == 1))
+            return 1;
+    return 0;
+}
 static int lay_raf_line(lay_set *s, const lay_reader *r, const char *const *places) {
     char name[LAY_PATH], found[LAY_PATH];
     const char *dot;
@@ -611,28 +717,30 @@ static int lay_raf_line(lay_set *s, const lay_reader *r, const char *const *plac
     if (label > 7 && s->opts.labels == NULL)
         return lay_fail(s, "%s: line %ld: label %ld: labels above 7 mean RAF-DB's compound set, whose list has the same name; this is for the basic set "
                            "(--labels with 11 names takes it as it is)", r->path, r->line, label);
-    if (label < 1 && s->opts.labels == NULL) return lay_bad_line(s, r, "RAF-DB's labels are 1 to 7; for a list of another kind use --layout list");
+    if (label < 1 && s->opts.labels == NULL) return lay_bad_line(s, r, "RAF-DB's labels are 1 to 7; if they are in its order and begin at 0 here, --labels raf --base 0 says so");
     dot = strrchr(r->field[0], '.');
     if (dot == NULL || strlen(r->field[0]) + 16 > sizeof name) return lay_bad_line(s, r, "not an image's name");
     snprintf(name, sizeof name, "%.*s_aligned%s", (int)(dot - r->field[0]), r->field[0], dot);
-    if (!lay_locate(s, places, name, found) && !lay_locate(s, places, r->field[0], found)) return lay_not_there(s, r->field[0]);
+    if (!lay_locate(s, places, name, found) && !lay_locate(s, places, r->field[0], found)) return lay_not_there(s, places, r->field[0]);
     snprintf(name, sizeof name, "%ld", label);
     return lay_add(s, found, name, split == 0 ? ZN_SPLIT_TRAIN : ZN_SPLIT_TEST) != NULL ? 0 : -1;
 }
 static int lay_collect_raf(lay_set *s) {
-    char folders[3][LAY_PATH], path[LAY_PATH];
-    const char *places[4] = {folders[0], folders[1], folders[2], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
+    char folders[4][LAY_PATH], list[LAY_PATH], path[LAY_PATH];
+    const char *places[5] = {folders[0], folders[1], folders[2], folders[3], NULL}, *which = s->opts.images != NULL ? s->opts.images : "aligned";
     int there = 0, i, status;
     lay_reader r;
     lay_list names = {NULL, 0, 0};
     size_t images = 0, n;
-    if (lay_path(s, folders[0], s->base, "Image/", which, "/") != 0 || lay_path(s, folders[1], s->base, which, "/", "") != 0 || lay_path(s, folders[2], s->base, "", "", "") != 0)
+    if (lay_path(s, folders[0], s->base, "Image/", which, "/") != 0 || lay_path(s, folders[1], *which == '/' ? "" : s->base, which, "/", "") != 0 ||
+        lay_path(s, folders[2], folders[0], which, "/", "") != 0 || /* an archive unpacked into a folder of its name */
+        lay_path(s, folders[3], s->base, "", "", "") != 0)
         return -1;
     for (i = 0; i < 2; ++i) there |= lay_there(s, folders[i], "", "") == 2;
     if (!there && lay_there(s, folders[0], "", "") == 0 && lay_there(s, s->base, "Image/aligned.zip", "") == 1)
         return lay_fail(s, "%s%sImage/aligned.zip: unpack it beside itself first", s->root, s->base);
     if (!there) return lay_fail(s, "%s%s is not there: --images NAME says which folder in Image holds the pictures (aligned, original)", s->root, folders[0]);
-    if (lay_path(s, path, s->root, s->base, lay_there(s, s->base, "EmoLabel/", lay_raf_list) == 1 ? "EmoLabel/" : "", lay_raf_list) != 0 || lay_open(s, &r, path) != 0) return -1;
+    if (!lay_find_raf_list(s, s->base, list) || lay_path(s, path, s->root, list, "", "") != 0 || lay_open(s, &r, path) != 0) return -1;
     while ((status = lay_next_words(s, &r)) == 1)
         if (lay_raf_line(s, &r, places) != 0) {
             status = -1;
@@ -814,27 +922,28 @@ static int lay_csv_row(lay_set *s, const lay_reader *r, const lay_columns *c, co
         ++s->dropped; /* no face there, so its picture need not be either */
         return 0;
     }
-    if (!found) return lay_not_there(s, r->field[c->image]);
+    if (!found) return lay_not_there(s, places, r->field[c->image]);
     if (c->kind == LAY_BOXES) return lay_boxes_row(s, r, c, path, label, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN);
     if (c->kind == LAY_NUMBERS) return lay_expression_label(s, path, label, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN, &sample);
     snprintf(number, sizeof number, "%ld", label);
     return lay_add(s, path, numeric ? number : r->field[c->label], split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN) != NULL ? 0 : -1;
 }
 /* Folders in which a list file's images are looked for, all ending with a slash or empty. */
+enum { LAY_PLACES = 24 };
 typedef struct lay_places {
-    char text[12][LAY_PATH];
-    const char *at[13];
+    char text[LAY_PLACES][LAY_PATH];
+    const char *at[LAY_PLACES + 1];
     int count;
 } lay_places;
 static void lay_place(lay_places *p, const char *a, const char *b, const char *c) {
-    if (p->count == 12 || snprintf(p->text[p->count], LAY_PATH, "%s%s%s", a, b, c) >= LAY_PATH) return;
+    if (p->count == LAY_PLACES || snprintf(p->text[p->count], LAY_PATH, "%s%s%s", a, b, c) >= LAY_PATH) return;
     p->at[p->count] = p->text[p->count];
     p->at[++p->count] = NULL;
 }
 static void lay_find_places(const lay_set *s, const char *list, lay_places *p) {
     const char *slash = strrchr(list, '/'), *name = slash != NULL ? slash + 1 : list;
     char folder[LAY_PATH], stem[256];
-    int length = (int)(slash != NULL ? slash + 1 - list : 0), stem_length = (int)strcspn(name, "_.");
+    int length = (int)(slash != NULL ? slash + 1 - list : 0), stem_length = (int)strcspn(name, "_."), k;
     p->count = 0;
     p->at[0] = NULL;
     snprintf(folder, sizeof folder, "%.*s", length, list);
@@ -845,9 +954,12 @@ static void lay_find_places(const lay_set *s, const char *list, lay_places *p) {
     }
     lay_place(p, folder, "", "");
     lay_place(p, folder, "images/", "");
-    lay_place(p, folder, "Manually_Annotated_Images/", "");
-    lay_place(p, s->base, "Manually_Annotated_Images/", "");
-    lay_place(p, folder, "Manually_Annotated/Manually_Annotated_Images/", "");
+    for (k = 0; k < 3; ++k) { /* the lists may lie in Manually_Annotated_file_lists, and be named alone */
+        const char *around = k == 1 ? s->base : folder, *up = k == 2 ? "../" : "";
+        lay_place(p, around, up, "Manually_Annotated_Images/");
+        lay_place(p, around, up, "Manually_Annotated/Manually_Annotated_Images/");
+    }
+    lay_place(p, folder, "all/", "");
     lay_place(p, folder, stem, "/");
     lay_place(p, folder, stem, "/images/");
     lay_place(p, folder, stem, "_set/images/");
@@ -894,6 +1006,29 @@ static int lay_collect_csv_file(lay_set *s, const char *below) {
 }
 
 /* ---- lists: PATH LABEL ---- */
+static int lay_is_list_line(const lay_reader *r) { return r->fields > 1 && r->fields < 8 && (lay_is_image(r->field[0]) || lay_is_image(r->field[1])); }
+/* Words that name columns: neither an image nor a number is among them. */
+static int lay_is_heading(const lay_reader *r) {
+    long number;
+    int i;
+    for (i = 0; i < r->fields; ++i)
+        if (lay_is_image(r->field[i]) || lay_number(r->field[i], &number)) return 0;
+    return 1;
+}
+/* What a text file (its path on disk) begins with: 1 lines of a list, 2 the same below a heading, 0 something else; -1. */
+static int lay_list_begins(lay_set *s, const char *path) {
+    lay_reader r;
+    int status, found = 0;
+    if (lay_open(s, &r, path) != 0) return -1;
+    status = lay_next_words(s, &r);
+    if (status == 1 && lay_is_list_line(&r)) found = 1;
+    else if (status == 1 && lay_is_heading(&r)) {
+        status = lay_next_words(s, &r);
+        if (status == 1 && lay_is_list_line(&r)) found = 2;
+    }
+    lay_close(&r);
+    return status < 0 ? -1 : found;
+}
 /* Which field of a line is what; from --fields, or 2 fields, or 3 whose last is a split. */
 typedef struct lay_fields {
     int path, label, split, count;
@@ -905,6 +1040,9 @@ static int lay_read_fields(lay_set *s, const lay_reader *r, lay_fields *f) {
     f->split = -1;
     f->count = r->fields;
     if (at == NULL) {
+        if (r->fields == 1 && strchr(r->field[0], ',') != NULL)
+            return lay_fail(s, "%s: line %ld has commas where a list has blanks: give the file a name that ends in .csv, and it is read as one", r->path, r->line);
+        if (r->fields == 1) return lay_bad_line(s, r, "one word alone: PATH LABEL is wanted, with a blank between");
         if (r->fields == 3 && lay_split_word(r->field[2]) >= 0) f->split = 2;
         else if (r->fields != 2) return lay_fail(s, "%s: line %ld has %d fields, and which is the label is not sure: --fields path,label,- says it", r->path, r->line, r->fields);
         return 0;
@@ -932,7 +1070,7 @@ static int lay_list_line(lay_set *s, const lay_reader *r, const lay_fields *f, c
         snprintf(number, sizeof number, "%ld", label);
         text = number;
     }
-    if (!lay_locate(s, places, r->field[f->path], path)) return lay_not_there(s, r->field[f->path]);
+    if (!lay_locate(s, places, r->field[f->path], path)) return lay_not_there(s, places, r->field[f->path]);
     return lay_add(s, path, text, split == ZN_SPLIT_TEST ? ZN_SPLIT_TEST : ZN_SPLIT_TRAIN) != NULL ? 0 : -1;
 }
 static int lay_collect_list_file(lay_set *s, const char *below) {
@@ -940,16 +1078,17 @@ static int lay_collect_list_file(lay_set *s, const char *below) {
     lay_reader r;
     lay_fields f = {0, 1, -1, 2};
     lay_places *places = (lay_places *)malloc(sizeof *places);
-    int status, split = lay_split_of(below);
+    int status, begins = 0, split = lay_split_of(below);
     if (places == NULL) return lay_no_memory(s);
     lay_find_places(s, below, places);
     if (s->opts.images == NULL) lay_place(places, "", "", ""); /* paths from the top, and absolute ones */
-    if (lay_path(s, path, s->root, below, "", "") != 0 || lay_open(s, &r, path) != 0) {
+    if (lay_path(s, path, s->root, below, "", "") != 0 || (begins = lay_list_begins(s, path)) < 0 || lay_open(s, &r, path) != 0) {
         free(places);
         return -1;
     }
     status = lay_next_words(s, &r);
     if (status == 0) status = lay_fail(s, "%s: empty", path);
+    if (status == 1 && begins == 2) status = lay_note(s, "%s: the first line is a heading and no image", below) == 0 ? lay_next_words(s, &r) : -1;
     if (status == 1 && lay_read_fields(s, &r, &f) != 0) status = -1;
     for (; status == 1; status = lay_next_words(s, &r))
         if (lay_list_line(s, &r, &f, places->at, split) != 0) {
@@ -963,6 +1102,15 @@ static int lay_collect_list_file(lay_set *s, const char *below) {
 }
 
 /* ---- recognising ---- */
+/* Kind of a list file below the root, by its first lines; LAY_NONE when it is a text of another kind. */
+static lay_kind lay_file_kind(lay_set *s, const char *below) {
+    char path[LAY_PATH];
+    lay_kind kind = LAY_NONE;
+    if (lay_same(lay_extension(below), "csv")) kind = lay_csv_kind(s, below);
+    else if (lay_path(s, path, s->root, below, "", "") == 0 && lay_list_begins(s, path) > 0) kind = LAY_LIST;
+    s->error[0] = '\0'; /* reading it will say what is wrong */
+    return kind;
+}
 /* List files in `below` of a kind (csv, or txt with lines PATH LABEL), added to out with their path. */
 static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list *out) {
     lay_list names;
@@ -972,21 +1120,40 @@ static int lay_find_lists(lay_set *s, const char *below, lay_kind kind, lay_list
     bad = lay_names_in(s, below, &names);
     for (i = 0; i < names.count && !bad; ++i) {
         const char *extension = lay_extension(names.items[i]);
-        if (!lay_same(extension, kind == LAY_LIST ? "txt" : "csv") || strcmp(names.items[i], lay_raf_list) == 0) continue;
+        if (!lay_same(extension, kind == LAY_LIST ? "txt" : "csv") || lay_in(names.items[i], lay_raf_lists)) continue;
         bad = lay_path(s, path, below, names.items[i], "", "");
         if (bad || lay_there(s, path, "", "") != 1) continue;
-        if (kind != LAY_LIST && lay_csv_kind(s, path) == kind) bad = lay_list_add(out, path);
-        if (kind == LAY_LIST) {
-            char full[LAY_PATH];
-            lay_reader r;
-            bad = lay_path(s, full, s->root, path, "", "") != 0 || lay_open(s, &r, full) != 0;
-            if (!bad && lay_next_words(s, &r) == 1 && r.fields > 1 && r.fields < 8 && (lay_is_image(r.field[0]) || lay_is_image(r.field[1]))) bad = lay_list_add(out, path);
-            if (!bad) lay_close(&r);
-            s->error[0] = '\0'; /* a text of another kind is no error */
-        }
+        if (lay_file_kind(s, path) == kind && lay_list_add(out, path) != 0) bad = lay_no_memory(s);
     }
     lay_list_free(&names);
     return bad ? -1 : 0;
+}
+/* What a list file of a kind must hold, for messages. */
+static const char *lay_wanted(lay_kind kind) {
+    return kind == LAY_BOXES ? "columns subDirectory_filePath and expression, commas between" : kind == LAY_NUMBERS ? "columns number and exp, commas between"
+         : kind == LAY_CSV ? "columns image and label, commas between" : "lines of PATH LABEL, a blank between";
+}
+/* Of the files beside the lists, one that is named like a list and cannot be read as they are must not be overlooked: it
+   may be the test set. */
+static int lay_check_beside(lay_set *s, lay_kind kind, const lay_list *lists) {
+    lay_list names;
+    char folder[LAY_PATH], path[LAY_PATH];
+    const char *slash = strrchr(lists->items[0], '/');
+    size_t i, k;
+    int bad;
+    snprintf(folder, sizeof folder, "%.*s", (int)(slash != NULL ? slash + 1 - lists->items[0] : 0), lists->items[0]);
+    bad = lay_names_in(s, folder, &names);
+    for (i = 0; i < names.count && !bad; ++i) {
+        const char *extension = lay_extension(names.items[i]);
+        if ((!lay_same(extension, "txt") && !lay_same(extension, "csv")) || lay_split_of(names.items[i]) < 0) continue;
+        bad = lay_path(s, path, folder, names.items[i], "", "");
+        for (k = 0; k < lists->count && !bad && strcmp(lists->items[k], path) != 0; ++k) {}
+        if (!bad && k == lists->count && lay_there(s, path, "", "") == 1)
+            bad = lay_fail(s, "%s%s: line 1: it cannot be read as %s is; wanted are %s: correct the file, or move it away if it is no list of images", s->root, path, lists->items[0],
+                           lay_wanted(kind));
+    }
+    lay_list_free(&names);
+    return bad;
 }
 /* Class folders in `below`: 2 within split folders, 1 bare, 0 none. */
 static int lay_has_classes(lay_set *s, const char *below) {
@@ -1031,7 +1198,8 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
     for (i = 0; i < 4 && lay_allowed(s, LAY_RAF); ++i) {
         folder = at[count];
         if (lay_path(s, folder, below, raf_folders[i], "", "") != 0) return -1;
-        if (lay_there(s, folder, "EmoLabel/", lay_raf_list) == 1 || lay_there(s, folder, lay_raf_list, "") == 1) found[count++] = LAY_RAF;
+        if (lay_find_raf_list(s, folder, base)) found[count++] = LAY_RAF;
+        else if (lay_there(s, folder, "EmoLabel", "") == 2) return lay_fail(s, "%s%sEmoLabel: RAF-DB's list of labels is missing in it: %s", s->root, folder, lay_raf_lists[0]);
         if (count > 1) return lay_fail(s, "%s: there are two RAF-DB sets, in %s and %s: name the one that is meant", s->root, at[0], at[1]);
     }
     if (lay_allowed(s, LAY_NPY) && (lay_there(s, below, "train_set/annotations", "") == 2 || lay_there(s, below, "val_set/annotations", "") == 2)) {
@@ -1072,6 +1240,7 @@ static int lay_recognise_at(lay_set *s, const char *below, lay_list *lists) {
                 memset(&files[k], 0, sizeof files[k]);
             }
     }
+    if (count == 1 && lists->count > 0 && s->kind != LAY_FOLDERS && lay_check_beside(s, s->kind, lists) != 0) count = -1;
     for (k = 0; k < 4; ++k) lay_list_free(&files[k]);
     return count;
 }
@@ -1166,9 +1335,12 @@ static int lay_given_names(lay_set *s, lay_list *out) {
     }
     if (strchr(at, ',') == NULL) return lay_fail(s, "--labels %s: neither raf, affectnet, a file, nor names with commas between", at);
     for (;;) {
-        size_t n = strcspn(at, ",");
-        if (n < 1 || n >= sizeof name) return lay_fail(s, "--labels %s: a name is empty or too long", s->opts.labels);
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        size_t n, end;
+        at += strspn(at, " \t");
+        n = end = strcspn(at, ",");
+        while (end > 0 && (at[end - 1] == ' ' || at[end - 1] == '\t')) --end;
+        if (end < 1 || end >= sizeof name) return lay_fail(s, "--labels %s: a name is empty or too long", s->opts.labels);
+        snprintf(name, sizeof name, "%.*s", (int)end, at);
         if (lay_list_add(out, name) != 0) return lay_no_memory(s);
         if (at[n] == '\0') return 0;
         at += n + 1;
@@ -1340,6 +1512,7 @@ static int lay_choose_classes(lay_set *s) {
         return lay_fail(s, "there are %lu classes here, not %ld (--classes)", (unsigned long)s->names.count, wanted);
     lay_apply(s, contempt);
     if (contempt < 0) return 0;
+    s->without_contempt = 1;
     free(s->names.items[contempt]);
     for (i = (size_t)contempt; i + 1 < s->names.count; ++i) s->names.items[i] = s->names.items[i + 1];
     --s->names.count;
@@ -1354,7 +1527,8 @@ static int lay_by_class(const void *a, const void *b) {
 static int lay_split_every(lay_set *s) {
     size_t i, number = 0;
     if (s->opts.every == 0) return 0;
-    if (s->has_splits) return lay_fail(s, "the set has its own test split: --every would mix it with the images to train on");
+    for (i = 0; i < s->count; ++i)
+        if (s->samples[i].split == ZN_SPLIT_TEST) return lay_fail(s, "the set has its own test split: --every would mix it with the images to train on");
     if (s->count > 1) qsort(s->samples, s->count, sizeof *s->samples, lay_by_class);
     for (i = 0; i < s->count; ++i) {
         number = i > 0 && s->samples[i].label == s->samples[i - 1].label ? number + 1 : 1;
@@ -1373,16 +1547,21 @@ TOOL_API size_t *lay_counts(const lay_set *s) {
 TOOL_API int lay_check_classes(lay_set *s) {
     size_t *counts = lay_counts(s), k, tests = 0, listed = s->problems.count;
     int bad = counts == NULL ? lay_no_memory(s) : 0;
+    char hint[LAY_PATH + 128] = "";
+    if (s->missing > 0)
+        snprintf(hint, sizeof hint, "%lu listed images are not there; one place to look was %.3000s: --images DIR, below SRC or absolute, says where they are", (unsigned long)s->missing, s->looked);
     if (!bad && s->count == 0)
-        bad = lay_fail(s, "%s: no images%s%s", s->root, listed > 0 ? "; the first that is missing: " : "", listed > 0 ? s->problems.items[0] : "");
+        bad = lay_fail(s, "%s: no images%s%.300s%s%s", s->root, listed > 0 ? "; the first that is missing: " : "", listed > 0 ? s->problems.items[0] : "", *hint != '\0' ? "; " : "", hint);
     if (!bad && s->names.count < 2) bad = lay_fail(s, "%s: one class only (%s): there is nothing to tell apart", s->root, s->names.items[0]);
     for (k = 0; !bad && k < s->names.count; ++k) {
-        if (counts[2 * k] == 0) bad = lay_fail(s, "%s: class %s has no images to train on: add some, or remove the class", s->root, s->names.items[k]);
+        if (counts[2 * k] == 0)
+            bad = lay_fail(s, "%s: class %s has no images to train on: add some, or remove the class%s%s", s->root, s->names.items[k], *hint != '\0' ? "; " : "", hint);
         tests += counts[2 * k + 1];
     }
     for (k = 0; !bad && k < s->names.count; ++k)
         if (tests > 0 && counts[2 * k + 1] == 0) bad = lay_note(s, "class %s has no images to test on", s->names.items[k]);
-    if (!bad && tests == 0) bad = lay_note(s, "there is no test split%s", s->has_splits ? "" : ": --every N makes one");
+    if (!bad && tests == 0) bad = lay_note(s, "there is no test split%s", s->opts.every > 0 ? ": no class has as many images as --every says" : ": --every N makes one");
+    if (!bad && *hint != '\0') bad = lay_note(s, "%s", hint);
     free(counts);
     return bad;
 }
@@ -1390,17 +1569,44 @@ static const char *lay_base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash != NULL ? slash + 1 : path;
 }
-static int lay_by_name(const void *a, const void *b) {
-    return strcmp(lay_base_name((*(lay_sample *const *)a)->path), lay_base_name((*(lay_sample *const *)b)->path));
+/* Paths in the order of their ends, so that all that end alike are neighbours. */
+static int lay_compare_ends(const char *a, const char *b) {
+    size_t i = strlen(a), j = strlen(b);
+    while (i > 0 && j > 0 && a[i - 1] == b[j - 1]) --i, --j;
+    if (i == 0 || j == 0) return (i > 0) - (j > 0);
+    return (unsigned char)a[i - 1] < (unsigned char)b[j - 1] ? -1 : 1;
 }
-static const lay_sample *lay_find_name(lay_sample *const *sorted, size_t count, const char *name) {
+static int lay_by_end(const void *a, const void *b) { return lay_compare_ends((*(lay_sample *const *)a)->path, (*(lay_sample *const *)b)->path); }
+static int lay_ends(const char *path, const char *end) {
+    size_t length = strlen(path), n = strlen(end);
+    return n <= length && strcmp(path + length - n, end) == 0;
+}
+/* The first of the sorted samples whose path ends so; count when none does. */
+static size_t lay_find_end(lay_sample *const *sorted, size_t count, const char *end) {
     size_t low = 0, high = count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (strcmp(lay_base_name(sorted[middle]->path), name) < 0) low = middle + 1;
+        if (lay_compare_ends(sorted[middle]->path, end) < 0) low = middle + 1;
         else high = middle;
     }
-    return low < count && strcmp(lay_base_name(sorted[low]->path), name) == 0 ? sorted[low] : NULL;
+    return low < count && lay_ends(sorted[low]->path, end) ? low : count;
+}
+/* The sample that a list's path means: as much of the path counts as there is in common, at least the name. Where several
+   are alike, one whose folder is `label` when there is one. NULL: none. */
+static const lay_sample *lay_find_listed(const lay_set *s, lay_sample *const *sorted, const char *path, const char *label) {
+    char end[LAY_PATH];
+    const char *at = end;
+    size_t first, i;
+    if (snprintf(end, sizeof end, "/%s", path) >= LAY_PATH) return NULL;
+    for (; at != NULL; at = strchr(at + 1, '/')) {
+        first = lay_find_end(sorted, s->count, at + 1);
+        if (first < s->count && strcmp(sorted[first]->path, at + 1) == 0) return sorted[first];
+        first = lay_find_end(sorted, s->count, at);
+        for (i = first; i < s->count && lay_ends(sorted[i]->path, at); ++i)
+            if (lay_same(label, s->keys.items[sorted[i]->label])) return sorted[i];
+        if (first < s->count) return sorted[first];
+    }
+    return NULL;
 }
 static int lay_cross_check_file(lay_set *s, const char *list, lay_sample *const *sorted) {
     char path[LAY_PATH];
@@ -1417,11 +1623,11 @@ static int lay_cross_check_file(lay_set *s, const char *list, lay_sample *const 
         const lay_sample *sample;
         const char *folder;
         if (c.image >= r.fields || c.label >= r.fields) continue;
-        sample = lay_find_name(sorted, s->count, lay_base_name(r.field[c.image]));
-        if (sample == NULL) continue;
-        ++rows;
         snprintf(key, sizeof key, "%s", r.field[c.label]);
         if (lay_number(key, &number)) snprintf(key, sizeof key, "%ld", number);
+        sample = lay_find_listed(s, sorted, r.field[c.image], key);
+        if (sample == NULL) continue;
+        ++rows;
         folder = s->keys.items[sample->label];
         if (!lay_same(key, folder)) {
             status = lay_fail(s, "%s: line %ld: %s has label %s, but lies in folder %s: --layout folders or --layout csv says which is right", path, r.line, sample->path, key, folder);
@@ -1440,13 +1646,37 @@ static int lay_cross_check(lay_set *s, const lay_list *lists) {
     sorted = (lay_sample **)malloc(s->count * sizeof *sorted);
     if (sorted == NULL) return lay_no_memory(s);
     for (i = 0; i < s->count; ++i) sorted[i] = &s->samples[i];
-    qsort(sorted, s->count, sizeof *sorted, lay_by_name);
+    qsort(sorted, s->count, sizeof *sorted, lay_by_end);
     for (i = 0; i < lists->count && !bad; ++i) bad = lay_cross_check_file(s, lists->items[i], sorted);
     free(sorted);
     return bad;
 }
 
+static int lay_by_path(const void *a, const void *b) { return strcmp((*(lay_sample *const *)a)->path, (*(lay_sample *const *)b)->path); }
+/* Lines of a list that name the same image again. A picture with boxes may hold several faces. */
+static int lay_note_twice(lay_set *s) {
+    lay_sample **sorted;
+    const char *first = NULL;
+    size_t i, twice = 0;
+    if (s->kind == LAY_FOLDERS || s->kind == LAY_NPY || s->kind == LAY_BOXES || s->count == 0) return 0;
+    sorted = (lay_sample **)malloc(s->count * sizeof *sorted);
+    if (sorted == NULL) return lay_no_memory(s);
+    for (i = 0; i < s->count; ++i) sorted[i] = &s->samples[i];
+    qsort(sorted, s->count, sizeof *sorted, lay_by_path);
+    for (i = 1; i < s->count; ++i)
+        if (strcmp(sorted[i]->path, sorted[i - 1]->path) == 0 && twice++ == 0) first = sorted[i]->path;
+    free(sorted);
+    return twice > 0 ? lay_note(s, "%lu lines name an image that another line names already, and count again, among them %s", (unsigned long)twice, first) : 0;
+}
+
 /* ---- the whole ---- */
+/* RAF-DB's list was named: the root is the folder that holds EmoLabel. */
+static void lay_leave_emolabel(lay_set *s, const char *list) {
+    static const char name[] = "EmoLabel/";
+    size_t length = strlen(s->root), n = sizeof name - 1;
+    if (length >= n && strcmp(s->root + length - n, name) == 0 && (length == n || s->root[length - n - 1] == '/')) strcpy(s->root + length - n, length == n ? "./" : "");
+    else if (lay_there(s, "../", name, list) == 1) strcpy(s->base, "../"); /* called from within EmoLabel */
+}
 /* Splits SRC into the root folder and, when it is a file, *lists. */
 static int lay_set_root(lay_set *s, const char *source, lay_list *lists) {
     int kind = lay_kind_of(source);
@@ -1454,9 +1684,10 @@ static int lay_set_root(lay_set *s, const char *source, lay_list *lists) {
     if (*source == '\0' || kind == 0) return lay_fail(s, "%s: %s", source, *source == '\0' ? "no folder was named" : strerror(errno));
     if (kind == 2) return lay_path(s, s->root, source, source[strlen(source) - 1] == '/' ? "" : "/", "", "");
     name = lay_base_name(source);
-    s->kind = lay_same(lay_extension(name), "csv") ? LAY_CSV : LAY_LIST;
+    s->kind = lay_same(lay_extension(name), "csv") ? LAY_CSV : lay_in(name, lay_raf_lists) && lay_allowed(s, LAY_RAF) ? LAY_RAF : LAY_LIST;
     if (name == source) strcpy(s->root, "./");
     else if (snprintf(s->root, sizeof s->root, "%.*s", (int)(name - source), source) >= LAY_PATH) return lay_fail(s, "%s: the path is too long", source);
+    if (s->kind == LAY_RAF) lay_leave_emolabel(s, name);
     if (s->kind == LAY_CSV) {
         s->kind = lay_csv_kind(s, name);
         if (s->kind == LAY_NONE) s->kind = LAY_CSV; /* reading it says what is wrong */
@@ -1497,6 +1728,7 @@ TOOL_API int lay_scan(lay_set *s, const char *source, const lay_opts *opts) {
     if (!bad && s->kind == LAY_NONE) bad = lay_recognise(s, &lists);
     if (!bad) bad = lay_collect(s, &lists);
     if (!bad) bad = lay_cross_check(s, &lists);
+    if (!bad) bad = lay_note_twice(s);
     lay_list_free(&lists);
     if (!bad) bad = lay_sort_keys(s);
     if (bad) return -1;

@@ -3,7 +3,8 @@
      build/data_tools/pack SRC OUT [--layout auto|folders|raf|affectnet|csv|list] [--every N] [...]
 
    SRC is a folder or a list file; layout.h lists the layouts. Images that cannot be read are listed and left
-   out; the pack is written all the same, and the exit status is 1 unless --skip-bad. Ends with: packed N images ... */
+   out; the pack is written all the same, and the exit status is 1 unless --skip-bad. Pixels are taken as they are stored;
+   --orient turns them by the files' EXIF orientation. Ends with: packed N images ... */
 #include "tool.h"
 #define ZENNET_IMPLEMENTATION
 #include "zennet.h"
@@ -80,7 +81,11 @@ static double pack_pixel_bytes(const lay_set *set) {
 static void pack_table(const lay_set *set, const size_t *counts) {
     size_t k;
     printf("%-24s %9s %9s\n", "class", "train", "test");
-    for (k = 0; k < set->names.count; ++k) printf("%3lu %-20s %9lu %9lu\n", (unsigned long)k, set->names.items[k], (unsigned long)counts[2 * k], (unsigned long)counts[2 * k + 1]);
+    for (k = 0; k < set->names.count; ++k) {
+        printf("%3lu ", (unsigned long)k);
+        tool_print_padded(set->names.items[k], 20);
+        printf(" %9lu %9lu\n", (unsigned long)counts[2 * k], (unsigned long)counts[2 * k + 1]);
+    }
 }
 static void pack_json(const lay_set *set, const packer *p, uint64_t hash) {
     size_t k;
@@ -162,6 +167,7 @@ int main(int argc, char **argv) {
     tool_option options[] = {
         LAY_OPTIONS(o),
         {"store", TOOL_TEXT, &store, "auto|pixels|files", "what the pack holds; auto: pixels up to 512 MB of them", 0, 0},
+        {"orient", TOOL_FLAG, &decoding.orient, "", "turn pictures upright by their EXIF orientation; wants pixels", 0, 0},
         {"skip-bad", TOOL_FLAG, &skip_bad, "", "exit status 0 although images could not be read", 0, 0},
         {"max-pixels", TOOL_INT, &max_pixels, "N", "larger images are refused", 1, 2e9},
         {"threads", TOOL_INT, &threads, "N", "0: as many as there are cores", 0, 256},
@@ -181,7 +187,8 @@ int main(int argc, char **argv) {
         for (i = 0; i < set.notes.count; ++i) fprintf(stderr, "note: %s\n", set.notes.items[i]);
         for (i = 0; i < set.problems.count; ++i) fprintf(stderr, "unreadable: %s\n", set.problems.items[i]);
         p.pixels = strcmp(store, "pixels") == 0 || (strcmp(store, "auto") == 0 && pack_pixel_bytes(&set) <= PACK_PIXELS_LIMIT);
-        status = pack_run(&set, &p, &decoding, images_threads(threads), skip_bad, json);
+        if (decoding.orient && !p.pixels) status = pack_failed("--orient turns pixels, and this pack would hold the files as they are: --store pixels");
+        else status = pack_run(&set, &p, &decoding, images_threads(threads), skip_bad, json);
     }
     lay_free(&set);
     return status;

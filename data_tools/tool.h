@@ -289,6 +289,13 @@ TOOL_API void tool_json_text(FILE *file, const char *text) {
     fputc('"', file);
 }
 
+/* Prints text to stdout, then blanks up to `width` characters; in UTF-8 a character may be several bytes. */
+TOOL_API void tool_print_padded(const char *text, int width) {
+    const char *p;
+    for (p = text; *p != '\0'; ++p) width -= ((unsigned char)*p & 0xc0) != 0x80;
+    printf("%s%*s", text, width > 0 ? width : 0, "");
+}
+
 /* Wall clock in seconds, for rates only. */
 TOOL_API double tool_seconds(void) {
 #ifdef CLOCK_MONOTONIC

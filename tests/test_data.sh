@@ -40,6 +40,10 @@ check 'folders 0 to 6' faces "$work/faces" --layout folders0
 status 'alone are refused' 1 "$tools/pack" "$work/faces" "$work/x.pack"
 holds 'with the flags that decide' '--labels affectnet'
 rm -rf "$work/faces"
+check 'eight classes in folders' faces "$work/faces" --layout affectnet-folders
+check 'contempt left out' "$tools/check_data" "$work/faces" --classes 7
+holds 'of eight classes means AffectNet' 'AffectNet, 7 classes '
+rm -rf "$work/faces"
 check 'eight classes' faces "$work/faces" --layout affectnet2017
 check 'packed' "$tools/pack" "$work/faces" "$work/eight.pack" --store files
 check 'checked' "$tools/check_data" "$work/eight.pack"
@@ -74,6 +78,24 @@ if [ "${GOLDEN_SHARED:-yes}" != no ]; then
     rm -rf "$work/learn"
 fi
 
+# Pictures that are not upright as they are stored.
+mkdir -p "$work/turned/a" "$work/turned/b" "$work/upright/a" "$work/upright/b"
+cp tests/images/made_orient_1.jpg tests/images/made_orient_6.jpg "$work/turned/a"
+cp tests/images/made_orient_3.jpg "$work/turned/b"
+for f in a/made_orient_1 a/made_orient_6 b/made_orient_3; do
+    check "$f is turned" "$tools/convert" --orient "$work/turned/$f.jpg" "$work/upright/$f.ppm"
+done
+check 'turned pictures' "$tools/check_data" "$work/turned"
+holds 'are counted' 'note: 2 JPEG files have an EXIF orientation'
+check 'upright ones' "$tools/check_data" "$work/upright"
+refuse 'are not' grep -q orientation "$log"
+check 'pictures turned upright' "$tools/pack" "$work/turned" "$work/turned.pack" --orient --json
+hash=$(sed -n 's/.*\("hash":"[0-9a-f]*"\).*/\1/p' "$log")
+check 'and those that were' "$tools/pack" "$work/upright" "$work/upright.pack" --json
+holds 'hold the same pixels' "$hash"
+status 'files are not turned' 1 "$tools/pack" "$work/turned" "$work/x.pack" --orient --store files
+holds 'with the flag' '--store pixels'
+
 # Bad files among the good.
 images=$work/faces/basic/Image/aligned
 list=$work/faces/basic/EmoLabel/list_patition_label.txt
@@ -102,6 +124,9 @@ n=100
 for f in 1 2 3; do for d in 'a b' -c ü; do n=$((n + 1)) && printf 'P6\n1 1\n255\n%d' $n >"$work/odd/$d/$f'\"\$x.ppm"; done; done
 check 'odd names, 1 x 1' "$tools/pack" "$work/odd" "$work/odd.pack" --every 3
 holds 'three classes' 'packed 9 images of 3 classes'
+holds 'ü takes one column' '  2 ü                            2         1'
+check 'odd names in a table' "$tools/check_data" "$work/odd"
+holds 'ü takes one column there' '  2 ü                            3         0'
 check 'odd names as JSON' "$tools/check_data" "$work/odd" --json
 printf 'P6\n20000 20000\n255\n' >"$work/odd/-c/4.ppm"
 status '20000 x 20000' 1 "$tools/pack" "$work/odd" "$work/odd.pack"

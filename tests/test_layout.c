@@ -80,6 +80,11 @@ static void put_images(const char *folder, int count) {
         put(name, NULL);
     }
 }
+static void remove_below(const char *name) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", top, name);
+    remove_tree(path);
+}
 static void put_npy(const char *name, const char *type, const char *shape, const void *data, size_t size, int version) {
     unsigned char bytes[512];
     size_t head = version == 1 ? 10 : 12, length;
@@ -125,6 +130,16 @@ static void refuse(const char *name, const lay_opts *o, const char *why) {
     lay_set s;
     CHECK_FOR(scan(&s, name, o) != 0, why);
     CHECK_HOLDS(s.error, why);
+    lay_free(&s);
+}
+
+/* Read, and one of the notes holds the text. */
+static void expect_note(const char *name, const lay_opts *o, const char *text) {
+    lay_set s;
+    size_t i;
+    CHECK_FOR(scan(&s, name, o) == 0, name);
+    for (i = 0; i < s.notes.count && strstr(s.notes.items[i], text) == NULL; ++i) {}
+    CHECK_FOR(i < s.notes.count, text);
     lay_free(&s);
 }
 
@@ -194,7 +209,69 @@ static void test_folders(void) {
     o.test = "Validation";
     expect("pets", &o, LAY_FOLDERS, 6, 3, "cat dog with blank");
     o.test = "missing";
-    refuse("pets", &o, "--test");
+    refuse("pets", &o, "pets/ has no folder missing (--test)");
+}
+/* Split folders of other names, and folders that look like classes and are none. */
+static void test_odd_folders(void) {
+    static const char *const moods[] = {"happy", "sad"}, *const people[] = {"happy/anna", "happy/ben", "sad/anna", "sad/ben"};
+    lay_opts o = options("auto"), plain = options("folders");
+    char path[64];
+    int i;
+    for (i = 1; i <= 7; ++i) {
+        snprintf(path, sizeof path, "within/RAF_train/%d", i);
+        put_images(path, 2);
+        snprintf(path, sizeof path, "within/RAF_test/%d", i);
+        put_images(path, 1);
+        snprintf(path, sizeof path, "unknown/first/%d", i);
+        put_images(path, 2);
+        snprintf(path, sizeof path, "unknown/second/%d", i);
+        put_images(path, 1);
+    }
+    expect("within", &o, LAY_FOLDERS, 14, 7, RAF);
+    put_images("within/old-val/1", 1);
+    refuse("within", &o, "RAF_test, old-val could each be the test set");
+    o.test = "old-va";
+    refuse("within", &o, "has no folder old-va (--test)");
+    o.test = "within/old-val";
+    refuse("within", &o, "has no folder within/old-val (--test); there are RAF_test, old-val");
+    o.test = "RAF_test";
+    expect("within", &o, LAY_FOLDERS, 14, 7, RAF);
+    o.test = NULL;
+    put_split_folders("whole", "test", moods, 2);
+    put_images("whole/old_train/happy", 1); /* train and test are there by their whole names */
+    put_images("whole/my test/happy", 1);
+    expect("whole", &o, LAY_FOLDERS, 4, 2, "Happiness Sadness");
+    put_images("whole/more/happy", 1);
+    put_images("whole/more/sad", 1);
+    expect("whole", &o, LAY_FOLDERS, 4, 2, "Happiness Sadness");
+    expect_note("whole", &o, "beside the split folders, more is left out");
+    put_images("untold/train/happy", 1);
+    put_images("untold/train/sad", 1);
+    put_images("untold/rest/happy", 1);
+    put_images("untold/rest/sad", 1);
+    expect_note("untold", &o, "beside the split folders, rest is left out: --test NAME takes a folder to test on");
+    o.test = "rest";
+    expect("untold", &o, LAY_FOLDERS, 2, 2, "Happiness Sadness");
+    o.test = NULL;
+    put_images("things/cat", 2);
+    put_images("things/crash test", 2);
+    expect("things", &o, LAY_FOLDERS, 4, 0, "cat crash test");
+    o.test = "cats";
+    refuse("things", &o, "has no folder cats (--test)");
+    o.test = NULL;
+    refuse("unknown", &o, "first and second hold no images, but folders of the same names: rename them to train and test");
+    expect("unknown", &plain, LAY_FOLDERS, 21, 0, "first second");
+    expect("unknown/first", &plain, LAY_FOLDERS, 14, 0, "1 2 3 4 5 6 7");
+    for (i = 0; i < 4; ++i) {
+        snprintf(path, sizeof path, "people/%s", people[i]);
+        put_images(path, 1);
+    }
+    expect("people", &o, LAY_FOLDERS, 4, 0, "Happiness Sadness");
+    put_images("pictures/basic/Image/aligned", 2);
+    put_images("pictures/basic/Image/original", 2);
+    refuse("pictures", &o, "pictures/basic/Image/aligned: RAF-DB's pictures, and no class: name the folder that holds EmoLabel");
+    put("pictures/basic/EmoLabel/readme", NULL);
+    refuse("pictures", &o, "pictures/basic/EmoLabel: RAF-DB's list of labels is missing in it: list_patition_label.txt");
 }
 static void test_every(void) {
     lay_opts o = options("auto");
@@ -218,6 +295,15 @@ static void test_every(void) {
     }
     lay_free(&s);
     refuse("f17", &o, "has its own test split");
+    for (k = 1; k <= 7; ++k) {
+        snprintf(path, sizeof path, "trainonly/train/%d", k);
+        put_images(path, 3);
+    }
+    expect("trainonly", &o, LAY_FOLDERS, 14, 7, RAF);
+    o.every = 4;
+    expect_note("trainonly", &o, "no class has as many images");
+    o.every = 0;
+    expect_note("trainonly", &o, "there is no test split: --every N makes one");
     o.every = 1;
     refuse("ten", &o, "no images to train on");
 }
@@ -263,6 +349,10 @@ static void test_raf(void) {
     put_raf("raf/basic", raf_list);
     expect("raf", &o, LAY_RAF, 7, 1, RAF);
     expect("raf/basic", &o, LAY_RAF, 7, 1, RAF);
+    put_raf("spelled/basic", NULL);
+    remove_below("spelled/basic/EmoLabel/list_patition_label.txt");
+    put("spelled/basic/EmoLabel/list_partition_label.txt", raf_list);
+    expect("spelled", &o, LAY_RAF, 7, 1, RAF);
     put_raf("deep/a/raf-basic", raf_list);
     expect("deep", &o, LAY_RAF, 7, 1, RAF);
     put("raf/basic/Image/aligned/extra_aligned.jpg", NULL);
@@ -278,9 +368,16 @@ static void test_raf(void) {
     put_raf("compound/basic", "train_00001.jpg 1\ntrain_00002.jpg 11\n");
     refuse("compound", &o, "compound set");
     put_raf("zero/basic", "train_00001.jpg 0\n");
-    refuse("zero", &o, "labels are 1 to 7");
+    refuse("zero", &o, "labels are 1 to 7; if they are in its order and begin at 0 here, --labels raf --base 0");
+    put_raf("zero/basic", "train_00001.jpg 0\ntrain_00002.jpg 1\n");
+    o.labels = "raf";
+    o.base = 0;
+    expect("zero", &o, LAY_RAF, 2, 0, "Surprise Fear");
+    o = options("auto");
     put_raf("word/basic", "train_00001.jpg happy\n");
     refuse("word", &o, "line 1: not of the form");
+    put_raf("again/basic", "train_00001.jpg 1\ntrain_00002.jpg 2\ntrain_00002.jpg 2\n");
+    expect_note("again", &o, "1 lines name an image that another line names already");
     put_raf("other/basic", "train_00001.jpg 1\nface_1.jpg 2\n");
     refuse("other", &o, "line 2: the name begins neither");
     put_raf("gone/basic", "train_00001.jpg 1\ntrain_00002.jpg 2\ntrain_00099.jpg 2\n");
@@ -292,6 +389,55 @@ static void test_raf(void) {
     put_raf("twice/basic", raf_list);
     put_raf("twice/raf-basic", raf_list);
     refuse("twice", &o, "two RAF-DB sets");
+}
+
+/* Images elsewhere than expected, and lists named directly. */
+static void test_places(void) {
+    lay_opts o = options("auto"), list = options("list");
+    lay_set s;
+    char name[1024], here[1024];
+    const char *rows = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression\n1/a.jpg,1,1,2,2,,0\n1/b.jpg,1,1,2,2,,3\n";
+    int i;
+    expect("raf/basic/EmoLabel/list_patition_label.txt", &o, LAY_RAF, 7, 1, RAF);
+    list.labels = "raf";
+    refuse("raf/basic/EmoLabel/list_patition_label.txt", &list, "no images; the first that is missing");
+    if (getcwd(here, sizeof here) != NULL) {
+        snprintf(name, sizeof name, "%s/raf/basic", top);
+        CHECK(chdir(name) == 0 && lay_scan(&s, "EmoLabel/list_patition_label.txt", &o) == 0 && s.count == 8);
+        lay_free(&s);
+        CHECK(chdir("EmoLabel") == 0 && lay_scan(&s, "list_patition_label.txt", &o) == 0 && s.count == 8);
+        lay_free(&s);
+        CHECK(chdir(here) == 0);
+    }
+    put("nested/EmoLabel/list_patition_label.txt", raf_list);
+    for (i = 1; i <= 7; ++i) {
+        snprintf(name, sizeof name, "nested/Image/aligned/aligned/train_%05d_aligned.JPG", i);
+        put(name, NULL);
+    }
+    put("nested/Image/aligned/aligned/test_0001_aligned.jpg", NULL);
+    expect("nested", &o, LAY_RAF, 7, 1, RAF);
+
+    put("manual/Manually_Annotated_file_lists/training.csv", rows);
+    put("manual/Manually_Annotated_file_lists/validation.csv", rows);
+    put("manual/Manually_Annotated/Manually_Annotated_Images/1/a.jpg", NULL);
+    put("manual/Manually_Annotated/Manually_Annotated_Images/1/b.JPG", NULL);
+    expect("manual", &o, LAY_BOXES, 2, 2, "Neutral Surprise");
+    expect("manual/Manually_Annotated_file_lists/training.csv", &o, LAY_BOXES, 2, 0, "Neutral Surprise");
+
+    put("beside/labels.csv", "image,label\na.JPG,cat\nb.JPG,dog\nc.jpg,dog\n");
+    put("beside/all/a.jpg", NULL);
+    put("beside/all/b.JPG", NULL);
+    expect("beside", &o, LAY_CSV, 2, 0, "cat dog");
+    expect_note("beside", &o, "1 listed images are not there; one place to look was ");
+    remove_below("beside/all");
+    refuse("beside", &o, "no images; the first that is missing: a.JPG: listed, but there is no such file; 3 listed");
+    refuse("beside", &o, "/beside/: --images DIR, below SRC or absolute, says where they are");
+    put("beside/elsewhere/a.jpg", NULL);
+    put("beside/elsewhere/b.jpg", NULL);
+    o.images = "elsewhere";
+    expect("beside", &o, LAY_CSV, 2, 0, "cat dog");
+    put("beside/labels.csv", "image,label,split\na.jpg,cat,train\nb.jpg,dog,test\nd.jpg,dog,train\n");
+    refuse("beside", &o, "class dog has no images to train on: add some, or remove the class; 1 listed images are not there; one place to look was ");
 }
 
 static void test_affectnet(void) {
@@ -368,12 +514,34 @@ static void test_csv_and_lists(void) {
     put("kaggle/test_labels.csv", "image,label\ntest_0001_aligned.jpg,2\n");
     refuse("kaggle", &o, "--layout folders or --layout csv");
 
+    put_images("alike/anger", 2);
+    put_images("alike/happy", 2);
+    put_images("alike/sad", 2);
+    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nsad/0.jpg,sad\n./happy/0.jpg,happy\n/home/me/faces/sad/1.jpg,sad\n1.jpg,happy\nfaces/0.jpg,anger\n");
+    expect("alike", &o, LAY_FOLDERS, 6, 0, "Anger Happiness Sadness");
+    expect_note("alike", &o, "agrees with the folders on 6 images");
+    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nfaces/sad/0.jpg,anger\n");
+    refuse("alike", &o, "line 3: sad/0.jpg has label anger, but lies in folder sad");
+    put("alike/labels.csv", "pth,label\n0.jpg,fear\n");
+    refuse("alike", &o, "0.jpg has label fear, but lies in folder");
+
     put_images("list/pictures", 6);
     put("list/train.txt", "pictures/0.jpg 0\npictures/1.jpg\t1\npictures/2.jpg 2\n");
     put("list/test.txt", "pictures/3.jpg 0\n");
     refuse("list", &o, "--labels affectnet");
     o.labels = "x,y,z";
     expect("list", &o, LAY_LIST, 3, 1, "x y z");
+    o.labels = " x ,y,\t z";
+    expect("list", &o, LAY_LIST, 3, 1, "x y z");
+    o.labels = "x, ,z";
+    refuse("list", &o, "a name is empty");
+    put("list/train.txt", "pictures/0.jpg 0\npictures/1.jpg\t1\npictures/2.jpg 2\npictures/1.jpg 1\n");
+    o.labels = "x,y,z";
+    expect("list", &o, LAY_LIST, 4, 1, "x y z");
+    expect_note("list", &o, "1 lines name an image that another line names already, and count again, among them pictures/1.jpg");
+    put("list/train.txt", "pictures/0.jpg 0\npictures/1.jpg\t1\npictures/2.jpg 2\n");
+    put("commas.txt", "pictures/0.jpg,0\n");
+    refuse("commas.txt", &o, "line 1 has commas where a list has blanks: give the file a name that ends in .csv");
     o.labels = "w,x,y,z";
     expect("list", &o, LAY_LIST, 3, 1, "w x y");
     o = options("auto");
@@ -403,6 +571,37 @@ static void test_csv_and_lists(void) {
     put("far/list.csv", "path,label,split\nwords/0.jpg,\"a,\"\"b\"\"\",train\nwords/1.jpg,c,train\nwords/2.jpg,c,val\n");
     csv.images = "..";
     expect("far", &csv, LAY_CSV, 2, 1, "a,\"b\" c");
+}
+
+/* Several list files: none of them is overlooked because it is written in another way. */
+static void test_list_files(void) {
+    lay_opts o = options("auto");
+    put_images("heading", 4);
+    put("heading/train.txt", "0.jpg cat\n1.jpg dog\n");
+    put("heading/test.txt", "path label\n2.jpg cat\n3.jpg dog\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+    expect_note("heading", &o, "test.txt: the first line is a heading");
+    put("heading/test.txt", "two words\nand more of them\n");
+    refuse("heading", &o, "heading/test.txt: line 1: it cannot be read as train.txt is; wanted are lines of PATH LABEL, a blank between: correct the file, or move it away");
+    put("heading/test.txt", "");
+    refuse("heading", &o, "heading/test.txt: line 1");
+    remove_below("heading/test.txt");
+    put("heading/labels_eval.txt", "2.jpg cat\n3.jpg dog\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+    put("heading/README.txt", "what this is\n");
+    expect("heading", &o, LAY_LIST, 2, 2, "cat dog");
+
+    put_images("semicolon", 4);
+    put("semicolon/train_labels.csv", "image , \tlabel\n 0.jpg, cat \n\"1.jpg\" , \"dog\"\n");
+    put("semicolon/test_labels.csv", "image,label\n2.jpg,cat\n3.jpg,dog\n");
+    expect("semicolon", &o, LAY_CSV, 2, 2, "cat dog");
+    put("semicolon/test_labels.csv", "image;label\n2.jpg;cat\n3.jpg;dog\n");
+    refuse("semicolon", &o, "semicolon/test_labels.csv: line 1: it cannot be read as train_labels.csv is; wanted are columns image and label, commas between");
+    put("expr/training.csv", "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression\n0.jpg,1,1,2,2,,3\n1.jpg,1,1,2,2,,4\n");
+    put("expr/validation.csv", "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expr\n2.jpg,1,1,2,2,,3\n");
+    put_images("expr/Manually_Annotated_Images", 3);
+    refuse("expr", &o, "expr/validation.csv: line 1: it cannot be read as training.csv is; wanted are columns subDirectory_filePath and expression");
+    expect("expr/training.csv", &o, LAY_BOXES, 2, 0, "Surprise Fear");
 }
 
 static void test_refusals(void) {
@@ -541,11 +740,14 @@ int main(int argc, char **argv) {
     mkdir(top, 0777);
     test_npy();
     test_folders();
+    test_odd_folders();
     test_every();
     test_counts();
     test_raf();
+    test_places();
     test_affectnet();
     test_csv_and_lists();
+    test_list_files();
     test_refusals();
     test_damaged(argc > 1 ? atol(argv[1]) : 1000);
     test_memory("f17", &o);
@@ -557,6 +759,8 @@ int main(int argc, char **argv) {
     test_memory("a21", &o);
     put("kaggle/test_labels.csv", "image,label\ntest_0001_aligned.jpg,1\n");
     test_memory("kaggle", &o);
+    put_split_folders("odd", "my test", digits + 1, 7);
+    test_memory("odd", &o);
     remove_tree(top);
     return check_done();
 }
