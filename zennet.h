@@ -1166,7 +1166,7 @@ ZN_API int zn_session_classes(const zn_session *session);
 ZN_API zn_result zn_session_run(zn_session *session, const zn_real *x, int count, zn_real *logits);
 /* 8-bit RGB pixels, rows of width from the top -> softmax over the classes and the likeliest of them; either may be NULL.
    The picture is resized, cropped and normalised as the network's zn_input says. ZN_ERROR_ARGUMENT: a side above
-   picture_side, a box outside. */
+   picture_side, a box outside. ZN_ERROR_NUMBER: a logit is NaN or infinite, the weights are spoilt. */
 ZN_API zn_result zn_session_classify_rgb(zn_session *session, const unsigned char *rgb, int width, int height, zn_real *prob,
                                          int *out_best);
 ZN_API zn_result zn_session_classify_box(zn_session *session, const unsigned char *rgb, int width, int height, int x, int y,
@@ -1248,7 +1248,6 @@ ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, 
 #define ZNI_POSIX 1
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -1669,6 +1668,33 @@ static void zni_text_format(zni_text *t, const char *format, ...) {
     if (n < 0 || (size_t)n >= sizeof buffer) t->failed = 1;
     else zni_text_append(t, buffer, (size_t)n);
 }
+/* Bytes of the UTF-8 character that text begins with; 0 when it is none. */
+static size_t zni_utf8(const char *text) ZNI_UNUSED;
+static size_t zni_utf8(const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t bytes = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0, i;
+    for (i = 1; i < bytes; ++i)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    /* longer than needed, surrogates, above U+10FFFF */
+    if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) || (*p == 0xf4 && p[1] > 0x8f)) return 0;
+    return bytes;
+}
+/* What is wrong with the names of classes, or NULL. plain: they shall stand in lines of logs. */
+static const char *zni_class_names_fault(const char *const *names, int count, int plain) ZNI_UNUSED;
+static const char *zni_class_names_fault(const char *const *names, int count, int plain) {
+    int i, j;
+    for (i = 0; i < count; ++i) {
+        const char *c = names[i];
+        if (c == NULL || *c == '\0') return "a class name is empty";
+        for (; *c != '\0'; c += zni_utf8(c)) {
+            if (plain && ((unsigned char)*c < 32 || *c == 127)) return "a class name holds control characters";
+            if (zni_utf8(c) == 0) return "a class name is not UTF-8";
+        }
+        for (j = 0; j < i; ++j)
+            if (strcmp(names[i], names[j]) == 0) return "two classes have one name";
+    }
+    return NULL;
+}
 
 static char *zni_copy_text(zn_ctx *ctx, const char *text) ZNI_UNUSED;
 static char *zni_copy_text(zn_ctx *ctx, const char *text) {
@@ -1803,6 +1829,35 @@ static int zni_is_special(const char *path) {
     return 0;
 #endif
 }
+/* Opens the file that gets another's name when it is complete. Two processes that write one name would tear it: the second is
+   refused (where locks are to be had). */
+static FILE *zni_open_part(const char *path) {
+#if ZNI_POSIX_2008
+    struct stat mine, there;
+    struct flock lock;
+    FILE *file = NULL;
+    int fd, tries;
+    for (tries = 0; tries < 100; ++tries) {
+        fd = open(path, O_RDWR | O_CREAT, 0666);
+        if (fd < 0) return NULL;
+        memset(&lock, 0, sizeof lock);
+        lock.l_type = F_WRLCK;
+        lock.l_whence = SEEK_SET;
+        if (fcntl(fd, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN)) break;
+        if (fstat(fd, &mine) == 0 && stat(path, &there) == 0 && mine.st_ino == there.st_ino && mine.st_dev == there.st_dev) { /* else it has got its name meanwhile */
+            if (ftruncate(fd, 0) == 0) file = fdopen(fd, "wb");
+            if (file == NULL) close(fd);
+            return file;
+        }
+        close(fd);
+    }
+    if (tries < 100) close(fd);
+    errno = EBUSY; /* another process is writing it */
+    return NULL;
+#else
+    return fopen(path, "wb");
+#endif
+}
 /* A file being written; zni_replace_end renames it into place or removes it. Errors stick in `failed`. */
 typedef struct zni_replace {
     zn_ctx *ctx;
@@ -1821,9 +1876,9 @@ static zn_result zni_replace_begin(zni_replace *r, zn_ctx *ctx, const char *path
     r->temporary = (char *)zni_alloc(ctx, strlen(end) + 16);
     if (r->path != NULL && r->temporary != NULL) {
         sprintf(r->temporary, zni_is_special(end) ? "%s" : "%s.part", end);
-        r->file = fopen(r->temporary, "wb");
+        r->file = zni_is_special(end) ? fopen(end, "wb") : zni_open_part(r->temporary);
         if (r->file != NULL) return ZN_OK;
-        zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s", r->temporary, strerror(errno));
+        zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s", r->temporary, errno == EBUSY ? "another process is writing it" : strerror(errno));
     }
     zni_free(ctx, r->path);
     zni_free(ctx, r->temporary);
@@ -1849,67 +1904,30 @@ static zn_result zni_replace_end(zni_replace *r, int keep) {
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s (disk full?)", r->temporary, strerror(errno));
     }
 #if defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE >= 199506L
-    if (!bad) (void)fsync(fileno(r->file)); /* so that the rename never gets to the disk before the bytes */
-#endif
-    if (fclose(r->file) != 0 && !bad) {
+    if (!bad && fsync(fileno(r->file)) != 0 && aside && errno != EINVAL) { /* so that the rename never gets to the disk before the bytes */
         bad = 1;
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s (disk full?)", r->temporary, strerror(errno));
     }
+#endif
 #if !ZNI_POSIX
-    if (!bad) remove(r->path); /* rename does not replace here */
+    if (fclose(r->file) != 0 && !bad) { /* an open file can have no other name here, and rename does not replace */
+        bad = 1;
+        zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s (disk full?)", r->temporary, strerror(errno));
+    }
+    if (!bad) remove(r->path);
 #endif
     if (!bad && aside && rename(r->temporary, r->path) != 0) {
         bad = 1;
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot replace: %s", r->path, strerror(errno));
     }
     if (bad && aside) remove(r->temporary);
+#if ZNI_POSIX
+    fclose(r->file); /* whose lock it was; nothing is left to be written */
+#endif
     zni_free(ctx, r->path);
     zni_free(ctx, r->temporary);
     memset(r, 0, sizeof *r);
     return !bad ? ZN_OK : ctx->code != ZN_OK ? ctx->code : ZN_ERROR_FILE;
-}
-
-/* A whole file mapped read-only, or read into memory where mapping is not to be had. */
-typedef struct zni_mapping {
-    const unsigned char *bytes;
-    size_t size;
-    int mapped;
-} zni_mapping;
-
-static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) ZNI_UNUSED;
-static void zni_mapping_close(zn_ctx *ctx, zni_mapping *m) {
-    union { const unsigned char *in; void *out; } memory;
-    memory.in = m->bytes;
-#if ZNI_POSIX
-    if (m->mapped) munmap(memory.out, m->size);
-#endif
-    if (!m->mapped) zni_free(ctx, memory.out);
-    memset(m, 0, sizeof *m);
-}
-static zn_result zni_mapping_open(zn_ctx *ctx, const char *path, zni_mapping *m) ZNI_UNUSED;
-static zn_result zni_mapping_open(zn_ctx *ctx, const char *path, zni_mapping *m) {
-    unsigned char *bytes;
-    memset(m, 0, sizeof *m);
-#if ZNI_POSIX
-    {
-        struct stat info;
-        int fd = open(path, O_RDONLY);
-        if (fd < 0) return zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot open: %s", path, strerror(errno));
-        if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > 0 && (uintmax_t)info.st_size <= SIZE_MAX) {
-            void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-            if (memory != MAP_FAILED) {
-                m->bytes = (const unsigned char *)memory;
-                m->size = (size_t)info.st_size;
-                m->mapped = 1;
-            }
-        }
-        close(fd);
-        if (m->mapped) return ZN_OK;
-    }
-#endif
-    if (zni_file_read(ctx, path, SIZE_MAX / 4, &bytes, &m->size) != ZN_OK) return ctx->code;
-    m->bytes = bytes;
-    return ZN_OK;
 }
 
 /* A file that stays on disk and is read in parts, from any thread. It is held in memory when it has at most `limit` bytes
@@ -1949,7 +1967,7 @@ static zn_result zni_disk_open(zn_ctx *ctx, const char *path, size_t limit, zni_
 #else
     (void)limit;
 #endif
-    return zni_file_read(ctx, path, SIZE_MAX / 4, &d->bytes, &d->size);
+    return zni_file_read(ctx, path, (size_t)1 << 30, &d->bytes, &d->size); /* what is no file on disk may never end */
 }
 /* size bytes from `offset` to `to`; 0 when they cannot be had. */
 static int zni_disk_read(const zni_disk *d, size_t offset, size_t size, void *to) ZNI_UNUSED;
@@ -4284,7 +4302,9 @@ struct zn_tensor {
     int needs_grad;  /* trainable, or computed from something trainable */
     int borrowed;    /* data and grad point into a network's block, or data into another tensor */
     int decay;       /* weight decay applies: weights of convolutions and linear layers */
-    int internal;    /* a network's intermediate result: its data may go as soon as backward has passed it */
+    int internal;    /* a network's intermediate result: its data may go as soon as backward has passed it, */
+    int spent;       /* which has happened */
+    int reached;     /* by the walk from the loss, see zni_walk_spent */
     int pending;     /* ZNI_PENDING_...: data is computed only if somebody asks for it (zni_ready) */
     int masked;      /* grad still has to pass the ReLU of the maps, */
     zn_real *mask;   /* or the ReLU whose output this is (zni_grad_settle) */
@@ -4385,7 +4405,7 @@ static void zni_tensor_free(zn_tensor *t) {
     zni_buffer_give(ctx, t->moments);
     zni_buffer_give(ctx, t->maps);
     zni_buffer_give(ctx, t->gates);
-    zni_buffer_give(ctx, t->name);
+    zni_free(ctx, t->name);
     zni_buffer_give(ctx, t);
 }
 static void zni_list_free(zn_tensor **list) {
@@ -5596,7 +5616,7 @@ static zni_plane_gate zni_attention_gate(const zn_tensor *y, size_t p, zn_real *
         slope = 0.0;
         offset = (double)in[1]->data[k] * mu + (double)in[2]->data[k];
     } else { /* u = sweight * (gn_weight * (s - mean) * inv + gn_bias) + sbias = slope * s + offset */
-        slope = (double)in[3]->data[k] * (double)in[5]->data[k] * inv;
+        slope = plane > 1 ? (double)in[3]->data[k] * (double)in[5]->data[k] * inv : 0.0; /* s - mean is 0 of a single value, however large inv */
         offset = (double)in[3]->data[k] * (double)in[6]->data[k] + (double)in[4]->data[k] - slope * mu;
     }
     gate.slope = (zn_real)slope;
@@ -5663,7 +5683,7 @@ static void zni_attention_plane_backward(const zn_tensor *y, size_t p, zn_real *
         if (dx != NULL) zni_affine(dy, plane, (zn_real)gate, (zn_real)(du * cw / m), dx, add);
     } else {
         double sw = (double)in[3]->data[k], gw = (double)in[5]->data[k], gb = (double)in[6]->data[k], sb = (double)in[4]->data[k];
-        double slope = sw * gw * inv, offset = sw * gb + sb - slope * mu;
+        double slope = plane > 1 ? sw * gw * inv : 0.0, offset = sw * gb + sb - slope * mu;
         zni_gate_sums(dy, x, plane, (zn_real)slope, (zn_real)offset, (zn_real)mu, sums);
         d[2] = gw * inv * sums[1] + gb * sums[0];
         d[3] = sums[0];
@@ -5957,6 +5977,18 @@ static int zni_recall_inputs(zn_tensor *t) {
         for (i = 0; i < ZNI_MAX_INPUTS && good; ++i) good = t->in[i] == NULL || (zni_recall(t->in[i]) && zni_recall(t->in[i]->base));
     return good;
 }
+/* Whether the walk from the loss comes to results of a network whose data are gone. */
+static int zni_walk_spent(zn_ctx *ctx, zn_tensor *loss) {
+    zn_tensor *t;
+    int i, spent = 0;
+    for (t = ctx->tape; t != NULL; t = t->next) t->reached = t == loss;
+    for (t = ctx->tape; t != NULL; t = t->next) {
+        spent |= t->reached && t->spent;
+        for (i = 0; t->reached && i < ZNI_MAX_INPUTS; ++i)
+            if (t->in[i] != NULL && t->in[i]->needs_grad) t->in[i]->reached = 1;
+    }
+    return spent;
+}
 ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     zn_tensor *t, *after = NULL; /* who has just been passed */
     int add, i;
@@ -5964,6 +5996,7 @@ ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     if (ctx->code != ZN_OK) return ctx->code;
     if (loss == NULL || loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value");
     if (!loss->needs_grad) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss depends on nothing trainable");
+    if (zni_walk_spent(ctx, loss)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: a network's forward pass can be walked once: add the losses up, or run it again");
     if (!zni_ready(loss)) return ctx->code;
     if (!isfinite((double)loss->data[0])) return zni_fail(ctx, ZN_ERROR_NUMBER, "backward: the loss is %g", (double)loss->data[0]);
     if (zni_grad(loss, &add) == NULL) return ctx->code;
@@ -5980,6 +6013,7 @@ ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
         if (!t->internal || t->borrowed) continue;
         zni_buffer_give(ctx, t->data);
         t->data = NULL;
+        t->spent = 1;
     }
     return ZN_OK;
 }
@@ -7281,13 +7315,12 @@ ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen) {
     }
 }
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count) {
-    int i, j;
+    const char *fault;
+    int i;
     if (net == NULL || names == NULL) return ZN_ERROR_ARGUMENT;
     if (count != net->opts.classes) return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%d class names for a network of %d classes", count, net->opts.classes);
-    for (i = 0; i < count; ++i)
-        for (j = 0; j <= i; ++j)
-            if (names[i] == NULL || (j < i && strcmp(names[i], names[j]) == 0))
-                return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "class %d has no name of its own", i);
+    fault = zni_class_names_fault(names, count, 0);
+    if (fault != NULL) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "%s", fault);
     for (i = 0; i < count; ++i) {
         char *copy = zni_copy_text(net->ctx, names[i]);
         if (copy == NULL) return net->ctx->code;
@@ -7645,7 +7678,7 @@ static void zni_scorer_weights(zn_scorer *s) {
         size_t k;
         zn_tensor *t = s->net->tensors[i];
         zn_rng rng = zn_rng_stream(s->seed, zn_fnv1a64(t->name, strlen(t->name), ZN_FNV_START));
-        if (s->opts.golden && t->decay) zn_fill(t->data, t->name, s->seed, t->count, -sqrt(3.0), sqrt(3.0));
+        if (s->opts.golden && t->shape.dims > 1) zn_fill(t->data, t->name, s->seed, t->count, -sqrt(3.0), sqrt(3.0));
         else if (t->decay && s->opts.kind != ZN_SCORE_TENAS) zni_normals(&s->normal, &rng, t->data, t->count, 1.0);
         for (k = 0; s->opts.kind == ZN_SCORE_SYNFLOW && s->net->roles[i] != ZNI_BUFFER && k < t->count; ++k) t->data[k] = (zn_real)fabs((double)t->data[k]);
     }
@@ -9036,8 +9069,8 @@ static zn_result zni_search_resume(zn_search *e) {
     unsigned char *bytes;
     size_t size;
     FILE *file = e->state_path != NULL ? fopen(e->state_path, "rb") : NULL;
-    if (file == NULL) return ZN_OK;
-    fclose(file);
+    if (file == NULL && (e->state_path == NULL || errno == ENOENT)) return ZN_OK;
+    if (file != NULL) fclose(file);
     if (zni_file_read(e->ctx, e->state_path, (size_t)1 << 30, &bytes, &size) != ZN_OK) return e->ctx->code;
     zni_search_parse(e, (const char *)bytes, size);
     zni_free(e->ctx, bytes);
@@ -10236,19 +10269,6 @@ static uint64_t zni_pack_hash_record(uint64_t hash, const zni_pack_record *r) {
     hash = zn_fnv1a64(p + 28, 3, hash);
     return zn_fnv1a64(p + 40, 16, hash);
 }
-/* Names are printed in logs and reports: no control characters, and no two alike. */
-static const char *zni_pack_names_fault(const char *const *names, int count) {
-    int i, j;
-    for (i = 0; i < count; ++i) {
-        const char *c = names[i];
-        if (c == NULL || *c == '\0') return "a class name is empty";
-        for (; *c != '\0'; ++c)
-            if ((unsigned char)*c < 32 || *c == 127) return "a class name holds control characters";
-        for (j = 0; j < i; ++j)
-            if (strcmp(names[i], names[j]) == 0) return "two classes have one name";
-    }
-    return NULL;
-}
 
 static zn_result zni_pack_bad(const zn_pack *p, const char *what) {
     return zni_fail(p->ctx, ZN_ERROR_FORMAT, "%s: not a whole pack: %s", p->path, what);
@@ -10297,7 +10317,7 @@ static zn_result zni_pack_read_classes(zn_pack *p, size_t size) {
         at += strlen(p->texts + at) + 1;
     }
     if (at != size) return zni_pack_bad(p, "there are more class names than classes");
-    fault = zni_pack_names_fault(p->class_names, p->classes);
+    fault = zni_class_names_fault(p->class_names, p->classes, 1);
     return fault == NULL ? ZN_OK : zni_pack_bad(p, fault);
 }
 /* Reads and checks all records; `end` is where the images' bytes end, names_size what the names hold. */
@@ -10495,7 +10515,7 @@ ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer) {
 }
 static zn_result zni_pack_writer_begin(zn_pack_writer *w, const char *path, const char *const *names, int classes) {
     unsigned char header[ZNI_PACK_HEADER];
-    const char *fault = classes < 1 || classes > ZN_MAX_CLASSES ? "the number of classes is impossible" : zni_pack_names_fault(names, classes);
+    const char *fault = classes < 1 || classes > ZN_MAX_CLASSES ? "the number of classes is impossible" : zni_class_names_fault(names, classes, 1);
     int i;
     if (fault != NULL) return zni_fail(w->ctx, ZN_ERROR_ARGUMENT, "%s: cannot pack: %s", path, fault);
     for (i = 0; i < classes; ++i) zni_text_append(&w->classes, names[i], strlen(names[i]) + 1);
@@ -10658,10 +10678,14 @@ typedef struct zni_text_pair {
     zni_slice key, value;
 } zni_text_pair;
 
+#define ZNI_MAX_MODEL_BYTES ((size_t)1 << 30) /* of a file that is read */
 typedef struct zni_archive {
     zn_ctx *ctx;
     const char *path;
-    zni_mapping file;
+    struct {
+        unsigned char *bytes;
+        size_t size;
+    } file; /* whole in memory: a mapping would kill us when somebody shortens the file */
     zni_entry *entries;
     size_t count, capacity;
     size_t *by_name; /* indices of entries, sorted */
@@ -10683,7 +10707,7 @@ static zn_result zni_archive_fail(zni_archive *a, zn_result code, const void *at
 }
 static void zni_archive_close(zni_archive *a) {
     if (a->ctx == NULL) return;
-    zni_mapping_close(a->ctx, &a->file);
+    zni_free(a->ctx, a->file.bytes);
     zni_free(a->ctx, a->entries);
     zni_free(a->ctx, a->by_name);
     zni_free(a->ctx, a->pairs);
@@ -11598,7 +11622,7 @@ static zn_result zni_archive_open(zn_ctx *ctx, const char *path, zni_archive *a)
     if (ctx->code != ZN_OK) return ctx->code;
     a->ctx = ctx;
     a->path = path;
-    if (zni_mapping_open(ctx, path, &a->file) != ZN_OK) return ctx->code;
+    if (zni_file_read(ctx, path, ZNI_MAX_MODEL_BYTES, &a->file.bytes, &a->file.size) != ZN_OK) return ctx->code;
     b = a->file.bytes;
     if (a->file.size >= 4 && memcmp(b, "PK\3\4", 4) == 0) result = zni_zip_read(a);
     else if (a->file.size >= 10 && b[8] == '{') result = zni_safetensors_read(a);
@@ -11738,18 +11762,25 @@ typedef struct zni_store {
     zni_text metadata, header;
     struct { const zn_real *data; size_t bytes; } *parts;
     size_t count, capacity, offset;
+    int sealed; /* with a checksum of the whole file, itself taken as zeros, as the last of the metadata */
 } zni_store;
+#define ZNI_SEAL_KEY "train.checksum"
+#define ZNI_SEAL_BEFORE "\"" ZNI_SEAL_KEY "\":\"" /* in the header; in texts their quotes are escaped */
+#define ZNI_SEAL_ZEROS "0000000000000000"
 
 static void zni_store_begin(zni_store *s, zn_ctx *ctx) {
     memset(s, 0, sizeof *s);
     s->ctx = s->metadata.ctx = s->header.ctx = ctx;
 }
-static void zni_text_json(zni_text *t, const char *text) { /* quoted and escaped */
+static void zni_text_json(zni_text *t, const char *text) { /* quoted and escaped; U+FFFD for what is not UTF-8 */
+    size_t bytes;
     zni_text_append(t, "\"", 1);
-    for (; *text != '\0'; ++text) {
+    for (; *text != '\0'; text += bytes > 0 ? bytes : 1) {
+        bytes = zni_utf8(text);
         if (*text == '"' || *text == '\\') zni_text_format(t, "\\%c", *text);
         else if ((unsigned char)*text < 32) zni_text_format(t, "\\u%04x", (unsigned)(unsigned char)*text);
-        else zni_text_append(t, text, 1);
+        else if (bytes == 0) zni_text_append(t, "\\ufffd", 6);
+        else zni_text_append(t, text, bytes);
     }
     zni_text_append(t, "\"", 1);
 }
@@ -11777,18 +11808,23 @@ static void zni_store_tensor(zni_store *s, const char *name, zn_shape shape, con
     s->parts[s->count++].bytes = bytes;
     s->offset += bytes;
 }
-static void zni_store_values(zni_replace *r, const zn_real *data, size_t bytes) { /* little endian, whatever the machine */
+/* Little endian, whatever the machine. to_file NULL: only into the checksum. */
+static void zni_store_bytes(zni_replace *to_file, uint64_t *sum, const void *bytes, size_t size) {
+    if (to_file != NULL) zni_replace_write(to_file, bytes, size);
+    else *sum = zn_fnv1a64(bytes, size, *sum);
+}
+static void zni_store_values(zni_replace *to_file, uint64_t *sum, const zn_real *data, size_t bytes) {
     static const union { uint16_t u; unsigned char first; } probe = {1};
     unsigned char buffer[4096];
     size_t i, k, width = sizeof(zn_real);
     if (probe.first == 1) {
-        zni_replace_write(r, data, bytes);
+        zni_store_bytes(to_file, sum, data, bytes);
         return;
     }
     for (i = 0; i < bytes; i += width) {
         const unsigned char *from = (const unsigned char *)data + i;
         for (k = 0; k < width; ++k) buffer[k] = from[width - 1 - k];
-        zni_replace_write(r, buffer, width);
+        zni_store_bytes(to_file, sum, buffer, width);
     }
 }
 /* Writes the file and frees the store, also after a failure. */
@@ -11796,9 +11832,13 @@ static zn_result zni_store_end(zni_store *s, const char *path) {
     zni_text whole;
     zni_replace r;
     unsigned char size[8];
-    size_t i;
+    size_t i, seal;
+    uint64_t sum = ZN_FNV_START;
+    char digits[20];
     memset(&whole, 0, sizeof whole);
     whole.ctx = s->ctx;
+    if (s->sealed) zni_store_text(s, ZNI_SEAL_KEY, ZNI_SEAL_ZEROS);
+    seal = s->metadata.length; /* where its digits are: 17 characters come before, 17 are behind their begin */
     zni_text_append(&whole, "{\"__metadata__\":{", 17);
     if (s->metadata.length > 0) zni_text_append(&whole, s->metadata.chars, s->metadata.length);
     zni_text_append(&whole, "}", 1);
@@ -11807,9 +11847,15 @@ static zn_result zni_store_end(zni_store *s, const char *path) {
     while (!whole.failed && whole.length % 8 != 0) zni_text_append(&whole, " ", 1); /* values begin aligned */
     if (!whole.failed && !s->metadata.failed && !s->header.failed && zni_replace_begin(&r, s->ctx, path) == ZN_OK) {
         zni_put_le(size, whole.length, 8);
+        if (s->sealed) {
+            sum = zn_fnv1a64(whole.chars, whole.length, sum);
+            for (i = 0; i < s->count; ++i) zni_store_values(NULL, &sum, s->parts[i].data, s->parts[i].bytes);
+            snprintf(digits, sizeof digits, "%08lx%08lx", (unsigned long)(sum >> 32), (unsigned long)(sum & 0xffffffffu));
+            memcpy(whole.chars + seal, digits, 16);
+        }
         zni_replace_write(&r, size, 8);
         zni_replace_write(&r, whole.chars, whole.length);
-        for (i = 0; i < s->count; ++i) zni_store_values(&r, s->parts[i].data, s->parts[i].bytes);
+        for (i = 0; i < s->count; ++i) zni_store_values(&r, NULL, s->parts[i].data, s->parts[i].bytes);
         zni_replace_end(&r, 1);
     }
     zni_free(s->ctx, whole.chars);
@@ -12053,6 +12099,14 @@ static zn_result zni_optimizer_adopt(zn_optimizer *o, zn_tensor *t) {
     o->values += t->count;
     o->tensors[o->count++] = t;
     return ZN_OK;
+}
+/* Those adopted behind the first `count` are none of its any more. */
+static void zni_optimizer_forget(zn_optimizer *o, int count) {
+    while (o->count > count) {
+        --o->count;
+        o->values -= o->tensors[o->count]->count;
+        zni_free(o->ctx, o->state[o->count]);
+    }
 }
 static zn_result zni_optimizer_collect(zn_optimizer *o, zn_net *net) {
     zn_tensor *t;
@@ -12772,6 +12826,7 @@ static void zni_stages_tap(void *user, const zni_layer *layer, zn_tensor *x, zn_
 static zn_tensor *zni_stages_pass(zni_stage_maps *s, zn_net *net, zn_tensor *x, int training, zn_distiller *learner) {
     zni_walk w = zni_walk_of(net, training);
     memset(s, 0, sizeof *s);
+    if (x == NULL) return NULL;
     s->input = x->shape.n[2];
     s->shrink = 16;
     s->learner = learner;
@@ -12810,7 +12865,7 @@ static zn_result zni_distiller_probe(zn_net *net, int size, zni_stage_maps *stag
 }
 static zn_result zni_distiller_build(zn_distiller *d, int size, zn_optimizer *optimizer, uint64_t seed) {
     zni_stage_maps student, teacher;
-    int from[ZNI_MAX_STAGES], to[ZNI_MAX_STAGES], k;
+    int from[ZNI_MAX_STAGES], to[ZNI_MAX_STAGES], before = optimizer->count, k;
     if (zni_distiller_probe(d->student, size, &student, from) != ZN_OK || zni_distiller_probe(d->teacher, d->teacher->input.size, &teacher, to) != ZN_OK) return d->ctx->code;
     d->stages = student.count == teacher.count && d->opts.features > 0.0 ? student.count : 0;
     for (k = 0; k < d->stages; ++k) {
@@ -12820,9 +12875,10 @@ static zn_result zni_distiller_build(zn_distiller *d, int size, zn_optimizer *op
         d->bias[k] = zn_param_zeros(d->ctx, zn_shape1(to[k]));
         if (d->weight[k] == NULL || d->bias[k] == NULL) return d->ctx->code;
         for (i = 0; i < d->weight[k]->count; ++i) d->weight[k]->data[i] = (zn_real)(1e-3 * zn_rng_normal(&rng));
-        if (zni_optimizer_adopt(optimizer, d->weight[k]) != ZN_OK || zni_optimizer_adopt(optimizer, d->bias[k]) != ZN_OK) return d->ctx->code;
     }
-    return ZN_OK;
+    for (k = 0; k < d->stages && d->ctx->code == ZN_OK; ++k)
+        if (zni_optimizer_adopt(optimizer, d->weight[k]) != ZN_OK || zni_optimizer_adopt(optimizer, d->bias[k]) != ZN_OK) zni_optimizer_forget(optimizer, before);
+    return d->ctx->code;
 }
 ZN_API zn_result zn_distiller_create(zn_net *student, zn_net *teacher, int size, const zn_distill_opts *opts, zn_optimizer *optimizer, uint64_t seed,
                                      zn_distiller **out_distiller) {
@@ -13175,6 +13231,7 @@ static zn_result zni_checkpoint_save(zni_trainer *t) {
     char *path;
     if (t->opts.checkpoint_dir == NULL || (path = zni_checkpoint_path(t, "latest.safetensors")) == NULL) return t->ctx->code;
     zni_store_begin(&s, t->ctx);
+    s.sealed = 1; /* a run that goes on from one wrong bit would end in others, and nobody would know */
     zni_checkpoint_store(t, &s);
     zni_store_end(&s, path);
     zni_free(t->ctx, path);
@@ -13255,6 +13312,24 @@ static zn_result zni_checkpoint_differs(zni_archive *a, const char *was, const c
     return zni_archive_fail(a, ZN_ERROR_MISMATCH, NULL, "made with \"%.*s\", but now it is \"%.*s\"; resume with the same options, or begin anew", (int)strcspn(was + line, "\n") > 150 ? 150 : (int)strcspn(was + line, "\n"),
                             was + line, (int)strcspn(now + line, "\n") > 150 ? 150 : (int)strcspn(now + line, "\n"), now + line);
 }
+/* Whether a sealed file has the checksum that it says. */
+static int zni_archive_unbroken(zni_archive *a) {
+    const char *said = zni_archive_text(a, ZNI_SEAL_KEY);
+    const size_t before = sizeof ZNI_SEAL_BEFORE - 1, digits = sizeof ZNI_SEAL_ZEROS - 1;
+    unsigned char *bytes = a->file.bytes + 8;
+    size_t size = a->file.size - 8, at;
+    uint64_t sum;
+    char text[20];
+    if (said == NULL || strlen(said) != digits) return 0;
+    for (at = 0; at + before + digits < size && memcmp(bytes + at, ZNI_SEAL_BEFORE, before) != 0; ++at) {}
+    at += before;
+    if (at + digits > size || memcmp(bytes + at, said, digits) != 0) return 0;
+    sum = zn_fnv1a64(bytes, at, ZN_FNV_START);
+    sum = zn_fnv1a64(ZNI_SEAL_ZEROS, digits, sum);
+    sum = zn_fnv1a64(bytes + at + digits, size - at - digits, sum);
+    snprintf(text, sizeof text, "%08lx%08lx", (unsigned long)(sum >> 32), (unsigned long)(sum & 0xffffffffu));
+    return memcmp(text, said, digits) == 0;
+}
 static zn_result zni_checkpoint_take(zni_trainer *t, zni_archive *a) {
     zn_optimizer *o = t->optimizer;
     zn_shape block = zn_shape1((int)zni_net_value_count(t->net));
@@ -13262,6 +13337,7 @@ static zn_result zni_checkpoint_take(zni_trainer *t, zni_archive *a) {
     char name[ZNI_NAME_SIZE + 96];
     int i;
     if (recipe == NULL) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "a model, but not a checkpoint");
+    if (!zni_archive_unbroken(a)) return zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "damaged: its checksum is wrong");
     if (strcmp(recipe, t->result->recipe) != 0) return zni_checkpoint_differs(a, recipe, t->result->recipe);
     if (zni_net_take(t->net, a, NULL, NULL) != ZN_OK || zni_checkpoint_position(t, a) != ZN_OK) return t->ctx->code;
     for (i = 0; i < o->count; ++i) {
@@ -13287,11 +13363,11 @@ static zn_result zni_checkpoint_open(zni_trainer *t) {
     path = zni_checkpoint_path(t, "latest.safetensors");
     if (path == NULL) return t->ctx->code;
     file = t->opts.resume ? fopen(path, "rb") : NULL;
-    if (file == NULL) {
+    if (file == NULL && (!t->opts.resume || errno == ENOENT)) {
         zni_free(t->ctx, path);
         return zni_checkpoint_save(t);
     }
-    fclose(file);
+    if (file != NULL) fclose(file);
     if (zni_archive_open(t->ctx, path, &a) == ZN_OK) zni_checkpoint_take(t, &a);
     zni_archive_close(&a);
     zni_free(t->ctx, path);
@@ -13819,6 +13895,7 @@ struct zn_session {
     const zni_kernels *woven; /* those of depthwise steps */
     zn_input input;
     int batch, threads, workers, picture_side, resolution, classes, lw_att;
+    int images; /* of the last run */
     int step_count, value_count, gate_count, buffer_count, features; /* features: the value that the head reads */
     zni_step *steps;
     zni_feature *values;
@@ -15111,6 +15188,7 @@ ZN_API zn_result zn_session_run(zn_session *s, const zn_real *x, int count, zn_r
     size_t image;
     int threads, whole, i;
     if (s == NULL || x == NULL || logits == NULL || count < 1 || count > s->batch) return ZN_ERROR_ARGUMENT;
+    s->images = count;
     image = 3 * (size_t)s->resolution * (size_t)s->resolution;
     threads = s->work * count < 2 * ZNI_PARALLEL_MACS || (count == 1 && s->work < ZNI_PARALLEL_MACS) ? 1 : s->threads;
     whole = threads == 1 ? count : s->workers < threads ? 0 : count / threads * threads;
@@ -15144,8 +15222,10 @@ ZN_API zn_result zn_session_classify_box(zn_session *s, const unsigned char *rgb
     if (result != ZN_OK) return result;
     result = zn_session_run(s, s->picture, 1, logits);
     if (result != ZN_OK) return result;
-    for (i = 1; i < s->classes; ++i)
+    for (i = 0; i < s->classes; ++i) {
+        if (!isfinite((double)logits[i])) return ZN_ERROR_NUMBER;
         if (logits[i] > logits[best]) best = i;
+    }
     top = logits[best];
     for (i = 0; i < s->classes; ++i) sum += exp((double)(logits[i] - top));
     for (i = 0; i < s->classes && prob != NULL; ++i) prob[i] = (zn_real)(exp((double)(logits[i] - top)) / sum);
@@ -15236,7 +15316,7 @@ ZN_API zn_result zn_session_grad_cam(const zn_session *s, int class_index, zn_re
     const zn_real *w, *wirw, *features;
     size_t pixels, i;
     int c;
-    if (s == NULL || out_map == NULL || class_index < 0 || class_index >= s->classes) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || out_map == NULL || class_index < 0 || class_index >= s->classes || s->images != 1) return ZN_ERROR_ARGUMENT;
     v = &s->values[s->features];
     pixels = zni_pixels_of(v);
     w = s->weights + s->head + (size_t)class_index * (size_t)v->channels;
@@ -15819,10 +15899,13 @@ ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int res
    thumbnails are BMP in base64, the one image format that is a header and the pixels.
    ================================================================================================================== */
 static void zni_html_text(zni_text *t, const char *text) {
-    for (; *text != '\0'; ++text) {
+    size_t bytes;
+    for (; *text != '\0'; text += bytes > 0 ? bytes : 1) {
         const char *entity = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : *text == '"' ? "&quot;" : NULL;
+        bytes = zni_utf8(text);
+        if (bytes == 0) entity = "&#xfffd;";
         if (entity != NULL) zni_text_append(t, entity, strlen(entity));
-        else zni_text_append(t, text, 1);
+        else zni_text_append(t, text, bytes);
     }
 }
 static void zni_html(zni_text *t, const char *markup) { zni_text_append(t, markup, strlen(markup)); }

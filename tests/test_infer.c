@@ -355,6 +355,20 @@ static void check_cam(zn_ctx *ctx, zn_net *net, zn_session *s, const zn_real *x,
     zn_real *map = (zn_real *)malloc((size_t)(f * f) * sizeof(zn_real)), *want = (zn_real *)calloc((size_t)(f * f), sizeof(zn_real)), *logits = (zn_real *)malloc((size_t)classes * sizeof(zn_real));
     zn_tensor *in = zn_tensor_from(ctx, zn_shape4(1, 3, r, r), x), *features, *loss;
     CHECK(zn_session_run(s, x, 1, logits) == ZN_OK && zn_session_grad_cam(s, 1, map) == ZN_OK);
+    {
+        zn_session *fresh = NULL;
+        static const unsigned char gray[12] = {9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
+        zn_real *bias = zn_tensor_data(zn_net_tensor(net, zn_net_tensor_count(net) - 1)), old = bias[0];
+        int best;
+        CHECK(zn_session_create(net, NULL, &fresh) == ZN_OK && zn_session_grad_cam(fresh, 1, map) == ZN_ERROR_ARGUMENT); /* nothing was looked at */
+        CHECK(zn_session_classify_rgb(fresh, gray, 2, 2, NULL, &best) == ZN_OK && best >= 0);
+        zn_session_destroy(fresh);
+        bias[0] = (zn_real)NAN; /* spoilt weights say nothing, not the first class */
+        CHECK(zn_session_create(net, NULL, &fresh) == ZN_OK && zn_session_classify_rgb(fresh, gray, 2, 2, NULL, &best) == ZN_ERROR_NUMBER && best == -1);
+        zn_session_destroy(fresh);
+        bias[0] = old;
+        CHECK(zn_session_grad_cam(s, 1, map) == ZN_OK);
+    }
     features = zn_net_features(net, in, 0);
     channels = zn_tensor_shape(features).n[1];
     {

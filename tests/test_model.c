@@ -156,6 +156,29 @@ static void test_checkpoint_of_structure(zn_ctx *ctx) {
 /* ------------------------------------------------------------------------------------------------------------------
    Our own files
    ------------------------------------------------------------------------------------------------------------------ */
+/* A network's forward pass gives its results back while backward walks: once. */
+static void test_walked_once(zn_ctx *ctx) {
+    zn_net *net = new_net(ctx, rich, 4, ZN_ATTENTION_SA);
+    zn_tensor *x = zn_tensor_create(ctx, zn_shape4(2, 3, 32, 32)), *maps, *one, *other, *data;
+    zn_fill(zn_tensor_data(x), "x", 1, zn_tensor_count(x), -2, 2);
+    CHECK(zn_net_init(net, ZN_INIT_MSRA, 3) == ZN_OK);
+    maps = zn_net_features(net, x, 1);
+    one = zn_mean(ctx, maps);
+    other = zn_sum(ctx, zn_mul(ctx, maps, maps));
+    data = zn_mul(ctx, one, one); /* later than both on the tape */
+    CHECK(zn_backward(ctx, one) == ZN_OK);
+    CHECK(zn_backward(ctx, other) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(ctx), "can be walked once");
+    zn_error_clear(ctx);
+    CHECK(zn_backward(ctx, data) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
+    CHECK(zn_backward(ctx, zn_mean(ctx, zn_net_forward(net, x, 1))) == ZN_OK); /* another pass on the same tape */
+    zn_tape_clear(ctx);
+    CHECK(zn_backward(ctx, zn_mean(ctx, zn_net_forward(net, x, 1))) == ZN_OK);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+    zn_net_destroy(net);
+}
 static void test_round_trip(zn_ctx *ctx) {
     static const char *const names[] = {"angry \"very\"", "a\\b", "na\xc3\xafve", "tab\there"};
     zn_net *net = new_net(ctx, rich, 4, ZN_ATTENTION_SA), *again = NULL;
@@ -179,6 +202,24 @@ static void test_round_trip(zn_ctx *ctx) {
     CHECK(again != NULL && zn_net_get_opts(again)->attention == ZN_ATTENTION_SA && strcmp(zn_net_get_opts(again)->structure, rich) == 0);
     CHECK(zn_net_save(again, other_path) == ZN_OK && same_file(file_path, other_path));
     zn_net_destroy(again);
+    {
+        static const char *const bad[][3] = {{"a", "\xff\xfe", "UTF-8"}, {"a", "", "empty"}, {"a", "a", "one name"}, {"\xed\xa0\x80", "b", "UTF-8"}};
+        for (i = 0; i < 4; ++i) {
+            const char *four[4] = {bad[i][0], bad[i][1], "c", "d"};
+            CHECK(zn_net_set_class_names(net, four, 4) == ZN_ERROR_ARGUMENT);
+            CHECK_HOLDS(zn_error_text(ctx), bad[i][2]);
+            zn_error_clear(ctx);
+        }
+    }
+    {
+        size_t held = 0;
+        for (i = 0; i < 6; ++i) { /* names, too, go with their network */
+            zn_net *one = new_net(ctx, rich, 4, ZN_ATTENTION_SA);
+            zn_net_destroy(one);
+            if (i == 1) held = zn_memory_now(ctx);
+        }
+        CHECK(zn_memory_now(ctx) == held);
+    }
     CHECK(zn_net_save(net, "no/such/folder/model") == ZN_ERROR_FILE);
     CHECK_HOLDS(zn_error_text(ctx), "no/such/folder/model");
     zn_error_clear(ctx);
@@ -190,7 +231,7 @@ static void test_description(zn_ctx *ctx) {
                                            {"\"bn_eps\":\"0", "\"bn_eps\":\"x", "bn_eps"}, {"[\\\"0\\\",", "[\\\"0\\\";", "class names"},
                                            {"SuperConvK3", "SuperConvK4", "unknown block"}, {"\"input_size\":\"224\"", "\"input_size\":\"22!\"", "input_size"},
                                            {"\"reslink\"", "\"resLink\"", "lack 'reslink'"}, {"\"F", "\"G", "dtype"}, {"data_offsets", "data_offsetz", "unknown field"},
-                                           {"[\\\"0\\\",\\\"1\\\"", "[\\\"0\\\",\\\"0\\\"", "name of its own"}};
+                                           {"[\\\"0\\\",\\\"1\\\"", "[\\\"0\\\",\\\"0\\\"", "one name"}};
     zn_net *net = new_net(ctx, tiny, 3, ZN_ATTENTION_NONE), *again = NULL;
     size_t i, size, at;
     unsigned char *bytes;
@@ -327,6 +368,7 @@ int main(int argc, char **argv) {
     test_truncation(ctx);
     test_mismatch(ctx);
     test_checkpoint_of_structure(ctx);
+    test_walked_once(ctx);
     test_round_trip(ctx);
     test_description(ctx);
     test_list(ctx);

@@ -553,6 +553,41 @@ static void test_distillation(zn_ctx *ctx) {
     zn_tensor_destroy(x);
     zn_tensor_destroy(target);
 }
+/* Memory runs out at every place of a distiller's life; what was the optimiser's before goes on. The teacher's maps are resized. */
+static void test_distiller_memory(void) {
+    long n;
+    int done = 0;
+    for (n = 1; n < 3000 && !done; ++n) {
+        failing f;
+        zn_ctx *ctx = failing_context(&f, -1);
+        zn_net_opts o = zn_net_opts_default();
+        zn_net *student = NULL, *teacher = NULL;
+        zn_optimizer *optimizer = NULL;
+        zn_distiller *d = NULL;
+        zn_tensor *x = zn_tensor_create(ctx, zn_shape4(2, 3, 32, 32)), *target = zn_tensor_create(ctx, zn_shape2(2, CLASSES)), *logits = NULL;
+        zn_result result;
+        o.structure = deep_net;
+        o.classes = CLASSES;
+        CHECK(zn_net_create(ctx, &o, &student) == ZN_OK && zn_net_create(ctx, &o, &teacher) == ZN_OK && zn_optimizer_create(ctx, student, NULL, &optimizer) == ZN_OK);
+        zn_net_init(student, ZN_INIT_MSRA, 1);
+        f.left = n - 1;
+        result = zn_distiller_create(student, teacher, 32, NULL, optimizer, 1, &d);
+        if (result == ZN_OK && zn_distiller_loss(d, x, target, &logits) == NULL) result = zn_error_code(ctx);
+        CHECK_FOR(result == ZN_OK || result == ZN_ERROR_MEMORY, zn_error_text(ctx));
+        done = result == ZN_OK;
+        f.left = -1;
+        zn_error_clear(ctx);
+        zn_tape_clear(ctx);
+        CHECK(zn_backward(ctx, zn_mean(ctx, zn_net_forward(student, x, 1))) == ZN_OK && zn_optimizer_step(optimizer, 0.1) == ZN_OK);
+        zn_optimizer_destroy(optimizer);
+        zn_distiller_destroy(d);
+        zn_net_destroy(student);
+        zn_net_destroy(teacher);
+        zn_ctx_destroy(ctx);
+        CHECK(f.live == 0);
+    }
+    CHECK(done && n > 100);
+}
 /* Bilinear resizing as PyTorch has it: 2 values to 4 and back. */
 static void test_resize_map(zn_ctx *ctx) {
     static const zn_real row[2] = {0, 4}, wide[4] = {0, 1, 3, 4};
@@ -727,10 +762,31 @@ static void test_resume(void) {
     o.lr = 0.003;
     CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
     refuse_opts(ctx, &o, ZN_ERROR_MISMATCH, "resume with the same options");
-    { /* a cut checkpoint is refused, and left alone */
+    { /* one wrong bit anywhere is found; a cut checkpoint is refused, and left alone */
         char path[600];
         FILE *file;
+        unsigned char *bytes;
+        size_t size, at;
         sprintf(path, "%s/latest.safetensors", folder);
+        o.lr = 0.002;
+        CHECK(zni_file_read(ctx, path, SIZE_MAX / 4, &bytes, &size) == ZN_OK && size > 10000);
+        for (at = size / 50; at < size; at += size / 25) {
+            bytes[at] ^= 4;
+            file = fopen(path, "wb");
+            CHECK(file != NULL && fwrite(bytes, 1, size, file) == size && fclose(file) == 0);
+            bytes[at] ^= 4;
+            {
+                zn_pack *pack_again = NULL;
+                zn_net *again = quick_net(ctx);
+                CHECK(zn_pack_open(ctx, pack_path, &pack_again) == ZN_OK);
+                CHECK(zn_train_run(again, pack_again, NULL, &o, NULL) != ZN_OK);
+                zn_error_clear(ctx);
+                zn_pack_close(pack_again);
+                zn_net_destroy(again);
+            }
+        }
+        zni_free(ctx, bytes);
+        o.lr = 0.003;
         file = fopen(path, "wb");
         CHECK(file != NULL && fputs("cut off", file) >= 0 && fclose(file) == 0);
         refuse_opts(ctx, &o, ZN_ERROR_FORMAT, "latest.safetensors");
@@ -802,6 +858,7 @@ int main(int argc, char **argv) {
     zn_pack_close(pack);
     zn_ctx_destroy(ctx);
     test_resume();
+    test_distiller_memory();
     test_memory();
     remove(pack_path);
     return check_done();
