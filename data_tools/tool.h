@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 #if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define TOOL_POSIX 1
@@ -161,6 +162,19 @@ static void tool_check_output(void) {
     fprintf(stderr, "%s: cannot write all results to stdout (disk full?)\n", tool_name);
     _Exit(TOOL_FAILED);
 }
+/* A stream that the caller closed would be the next file opened, and what is printed would go into it: /dev/null takes its
+   number, opened so that reading stdin and writing the others still fail. Where files may not grow (ulimit -f) writing
+   fails as on a full disk, instead of a signal that ends the program and leaves half a file. */
+static void tool_settle(void) {
+#if TOOL_POSIX
+    int fd;
+    for (fd = 0; fd < 3; ++fd)
+        if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+#endif
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
 /* Reads the command line. `words` (max_words of room) gets what is not an option; the program checks that there are
    enough. "--" ends the options. */
 TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *about, const tool_option *options, int count,
@@ -169,6 +183,7 @@ TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *ab
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     tool_name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     *out_words = 0;
+    tool_settle();
     (void)atexit(tool_check_output);
     for (i = 1; i < argc; ++i)
         if (strcmp(argv[i], "--") == 0) break;

@@ -16,6 +16,16 @@ evaluate="$BUILD/examples/evaluate"
 
 check "toy faces" "$BUILD/data_tools/toy_faces" "$work/toy" --layout names --train 96 --test 48 --size 32
 check "pack" "$BUILD/data_tools/pack" "$work/toy" "$work/toy.pack"
+# A closed stream is not the file that is opened next.
+mkdir "$work/spoilt"
+cp -r "$work/toy/train" "$work/toy/test" "$work/spoilt"
+echo "no picture" >"$work/spoilt/train/anger/bad.jpg"
+check "pack with a bad picture" "$BUILD/data_tools/pack" "$work/spoilt" "$work/open.pack" --skip-bad
+for closed in 0 1 2; do
+    sh -c "exec $closed>&- && exec \"\$@\"" sh "$BUILD/data_tools/pack" "$work/spoilt" "$work/closed$closed.pack" --skip-bad >"$work/check.log" 2>&1
+    check "with descriptor $closed closed: exit status" test $? -eq $((closed == 1)) # the results, which stdout cannot take
+    check "the same pack" cmp "$work/open.pack" "$work/closed$closed.pack"
+done
 set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch 16 --recipe rafdb --ema 0.9 --checkpoint-seconds 0.05
 check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
 check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
@@ -68,6 +78,9 @@ check "nothing half is left" test ! -e "$work/killed.zn.run/latest.safetensors.p
 cp "$work/whole.zn" "$work/old.zn"
 full "no room for the model" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir ""
 check "the old model is kept" cmp "$work/whole.zn" "$work/old.zn"
+(ulimit -f 4 && exec "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir "") >"$work/check.log" 2>&1
+says_full "no room, and nobody told the shell to ignore the signal of it"
+check "the old model is kept, nothing half beside it" sh -c "cmp '$work/whole.zn' '$work/old.zn' && [ ! -e '$work/old.zn.part' ]"
 full "no room for the report" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/none.html"
 full "no room for the contact sheet" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir "" --preview "$work/none.png"
 full_output "no room for what evaluate says" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --json
