@@ -277,6 +277,45 @@ TOOL_API int tool_can_write(const char *path) {
 #endif
 }
 
+/* ---- the same file twice ---- */
+typedef struct tool_place {
+    const char *what, *path; /* what it is for, an option perhaps; NULL or "": no file */
+    int written;             /* else read */
+} tool_place;
+/* Whether two paths lead to one regular file, or will when it is there: to the same name in the same folder. */
+static int tool_same_file(const char *a, const char *b) {
+#if TOOL_POSIX
+    char to[2][4096], *slash[2];
+    struct stat s[2];
+    int i, there;
+    if (!tool_follow_links(a, to[0]) || !tool_follow_links(b, to[1])) return 0;
+    there = (stat(to[0], &s[0]) == 0) + (stat(to[1], &s[1]) == 0);
+    if (there == 1 || (there == 2 && !S_ISREG(s[0].st_mode))) return 0;
+    for (i = 0; i < 2 && there == 0; ++i) {
+        slash[i] = strrchr(to[i], '/');
+        if (slash[i] != NULL) *slash[i] = '\0';
+        if (stat(slash[i] == NULL ? "." : slash[i] == to[i] ? "/" : to[i], &s[i]) != 0) return 0;
+    }
+    return s[0].st_dev == s[1].st_dev && s[0].st_ino == s[1].st_ino &&
+           (there == 2 || strcmp(slash[0] != NULL ? slash[0] + 1 : to[0], slash[1] != NULL ? slash[1] + 1 : to[1]) == 0);
+#else
+    return strcmp(a, b) == 0;
+#endif
+}
+/* Asked before the work: a file written to must not be one that is read, nor be written to again. TOOL_GO, or the exit status
+   after a message. */
+TOOL_API int tool_apart(const tool_place *places, int count) {
+    int i, k;
+    for (i = 0; i < count; ++i)
+        for (k = 0; k < i; ++k) {
+            const tool_place *a = &places[k], *b = &places[i];
+            if (a->path == NULL || b->path == NULL || *a->path == '\0' || *b->path == '\0' || (!a->written && !b->written) || !tool_same_file(a->path, b->path)) continue;
+            fprintf(stderr, "%s: %s and %s are the same file, %s: one would replace the other\n", tool_name, a->what, b->what, b->path);
+            return TOOL_MISUSED;
+        }
+    return TOOL_GO;
+}
+
 /* ---- Ctrl-C: signal(SIGINT, on_interrupt), and what takes long looks at stop_asked ---- */
 static volatile sig_atomic_t stop_asked;
 TOOL_API void on_interrupt(int number) {

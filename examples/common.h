@@ -329,6 +329,11 @@ TOOL_API void make_quick(zn_net_opts *net, zn_train_opts *recipe, zn_augment_opt
     recipe->init = ZN_INIT_MSRA;
     recipe->schedule.warmup = 1;
 }
+/* The teacher is not what the run writes over at its end. */
+TOOL_API int teacher_apart(const char *teacher, const char *model) {
+    const tool_place places[] = {{"--teacher", teacher, 0}, {"the model that --out gets", model, 1}};
+    return tool_apart(places, 2);
+}
 /* Progress, log, and checkpoints in the folder, from which the same command goes on. */
 TOOL_API void watch_run(zn_train_opts *recipe, train_view *view, const char *folder) {
     memset(view, 0, sizeof *view);

@@ -221,6 +221,10 @@ static void overlay(const job *j, zim_image *image, const zn_real *map, int size
             for (k = 0; k < 3; ++k) pixel[k] = (unsigned char)((1 - share) * pixel[k] + share * colour[k] + 0.5);
         }
 }
+static int cam_apart(const char *model, const char *path, const char *out_path) {
+    const tool_place places[] = {{"--model", model, 0}, {"the picture", path, 0}, {"--gradcam", out_path, 1}};
+    return tool_apart(places, 3);
+}
 static int infer_cam(job *j, const char *path, const char *out_path) {
     zim_image image;
     char why[ZIM_ERROR_SIZE];
@@ -332,7 +336,10 @@ int main(int argc, char **argv) {
         if (!good) say_bad(&j, "infer", "out of memory");
         else if (raw != NULL) good = infer_raw(&j, frame[0], frame[1]);
         else if (cam != NULL && files.count > 1) say_bad(&j, words[0], "--gradcam is for one picture, and several are in it");
-        else if (cam != NULL && files.count == 1) good = infer_cam(&j, files.items[0], cam);
+        else if (cam != NULL && files.count == 1) {
+            status = cam_apart(model, files.items[0], cam);
+            if (status == TOOL_GO) good = infer_cam(&j, files.items[0], cam);
+        }
         else if (files.count > 0) good = infer_files(&j, &files);
         else if (!j.bad) say_bad(&j, words[0], "no picture in it");
     }
@@ -345,5 +352,5 @@ int main(int argc, char **argv) {
     zn_net_destroy(j.net);
     zn_ctx_destroy(j.ctx);
     free(words);
-    return j.bad ? TOOL_FAILED : TOOL_DONE;
+    return status != TOOL_GO ? status : j.bad ? TOOL_FAILED : TOOL_DONE;
 }

@@ -66,6 +66,12 @@ refuse "no frame" raw
 check "grad-cam" try --gradcam "$work/cam.png" "$work/pictures/a/dark.ppm"
 check "is a picture" try "$work/cam.png"
 refuse "grad-cam into no folder" try --gradcam "$work/none/cam.png" "$work/pictures/a/dark.ppm"
+mkdir "$work/single"
+cp "$work/pictures/a/dark.ppm" "$model" "$work/single"
+status "grad-cam over its picture" 2 "$infer" --model "$model" --gradcam "$work/single/../single/dark.ppm" "$work/single/dark.ppm"
+status "found in a folder" 2 "$infer" --model "$model" --gradcam "$work/single/dark.ppm" "$work/single"
+status "over its model" 2 "$infer" --model "$work/single/model.safetensors" --gradcam "$work/single/model.safetensors" "$work/single"
+check "they are what they were" sh -c "cmp '$work/single/dark.ppm' '$work/pictures/a/dark.ppm' && cmp '$work/single/model.safetensors' '$model'"
 refuse "grad-cam of a bad picture" try --gradcam "$work/cam.png" "$work/bad.ppm"
 { printf 'P6 60 60 255\n' && head -c 10800 "$model"; } >"$work/noise.ppm" # which no PNG makes small
 full "no room for grad-cam" "$infer" --model "$model" --gradcam "$work/full.png" "$work/noise.ppm"

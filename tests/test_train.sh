@@ -96,6 +96,24 @@ status "a truncated pack" 1 "$train" "$@" --data "$work/cut.pack" --out "$work/x
 status "a bad structure" 1 "$train" "$@" --arch "SuperConvK3BNRELU(3,8,2,1" --out "$work/x.zn"
 said "with its column" column
 
+# One file for two things: refused before anything is lost.
+cp "$work/toy.pack" "$work/kept.pack"
+cp "$work/whole.zn" "$work/kept.zn"
+ln -s toy.pack "$work/also.pack"
+mkdir "$work/sub"
+for files in "--out toy.pack" "--out also.pack" "--preview toy.pack" "--log toy.pack" "--out new.zn --report sub/../new.zn" "--teacher whole.zn --log whole.zn" "--pretrained whole.zn --out whole.zn"; do
+    status "train $files" 2 sh -c "cd '$work' && exec \"\$@\" $files" sh "$(realpath "$train")" "$@" --epochs 1 --out "$work/new.zn" --checkpoint-dir ""
+done
+said "says which" "--pretrained and --out are the same file, whole.zn"
+check "nothing is written" test ! -e "$work/new.zn"
+status "train: a file of a structure" 2 "$train" "$@" --arch "$work/search (1)/best_structure.txt" --out "$work/search (1)/best_structure.txt"
+status "evaluate" 2 "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/whole.zn"
+status "train_affectnet" 2 "$BUILD/examples/train_affectnet" --quick --out "$work" --teacher "$work/model.safetensors"
+status "transfer" 2 "$BUILD/examples/transfer" --quick --out "$work" --teacher "$work/large.safetensors"
+status "to_onnx" 2 "$BUILD/data_tools/to_onnx" "$work/whole.zn" "$work/whole.zn"
+check "all are what they were" sh -c "cmp '$work/toy.pack' '$work/kept.pack' && cmp '$work/whole.zn' '$work/kept.zn'"
+check "a name is no file" sh -c "cd '$work' && '$(realpath "$BUILD/data_tools/to_onnx")' zennet-m zennet-m && rm zennet-m"
+
 # Transfer, distillation, options.
 check "transfer" "$train" "$@" --epochs 1 --out "$work/transfer.zn" --pretrained "$work/whole.zn" --freeze
 check "distillation, optimizer, schedule" "$train" "$@" --epochs 2 --out "$work/student.zn" --teacher "$work/whole.zn" --optimizer adam --lr 0.002 --schedule step --milestones 1 \
