@@ -180,6 +180,14 @@ check "transfer again" "$BUILD/examples/transfer" "$work/raf.run/data.pack" "$wo
 said "is not trained again" "^transferred: "
 check "and changes nothing" cmp "$work/move.run/model.safetensors" "$work/moved.zn"
 for file in large.safetensors large.html model.html large/log.csv model/latest.safetensors; do check "transfer leaves $file" test -s "$work/move.run/$file"; done
+mkdir -p "$work/part.run/faces.part/basic" "$work/elsewhere"
+touch "$work/part.run/faces.part/basic/half.jpg" "$work/part.run/data.pack" "$work/elsewhere/mine"
+ln -s "$work/elsewhere" "$work/part.run/faces.part/link"
+status "faces that a killed run left half drawn" 1 "$BUILD/examples/train_rafdb" --quick --out "$work/part.run" # data.pack stops it there
+said "are drawn anew" "data.pack is there, but not made of"
+check "all of them, and nothing else is gone" sh -c "[ -d '$work/part.run/faces' ] && [ ! -e '$work/part.run/faces/basic/half.jpg' ] && [ -e '$work/elsewhere/mine' ]"
+status "a source like an option" 1 "$BUILD/examples/train_rafdb" --out "$work/option.run" -- --help
+said "is a name to pack too" "pack: .*--help"
 status "nothing to train on" 2 "$BUILD/examples/train_rafdb"
 status "both" 2 "$BUILD/examples/train_affectnet" "$work/raf" --quick
 status "no such folder" 1 "$BUILD/examples/train_rafdb" "$work/nothing" --out "$work/raf2.run"
