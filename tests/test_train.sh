@@ -26,6 +26,18 @@ for closed in 0 1 2; do
     check "with descriptor $closed closed: exit status" test $? -eq $((closed == 1)) # the results, which stdout cannot take
     check "the same pack" cmp "$work/open.pack" "$work/closed$closed.pack"
 done
+# Where memory or open files run out, no image is left out for it.
+pack_here() { "$BUILD/data_tools/pack" "$work/spoilt" "$work/starved.pack" --skip-bad --threads 1; }
+few_files() { (ulimit -n 4 && pack_here); }
+status "too few open files" 1 few_files
+said "ends at the image" "pack: stopped at "
+{ printf 'P6 3000 3000 255\n' && head -c 27000000 /dev/zero; } >"$work/spoilt/train/fear/large.ppm"
+little_memory() { (ulimit -v 40000 && pack_here); }
+if (ulimit -v 40000 && "$BUILD/data_tools/pack" --help) >/dev/null 2>&1; then # not under a sanitizer
+    status "too little memory" 1 little_memory
+    said "ends there too" "pack: stopped at .*large.ppm"
+fi
+check "no pack of either" sh -c "! ls '$work' | grep starved"
 set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch 16 --recipe rafdb --ema 0.9 --checkpoint-seconds 0.05
 check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
 check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
