@@ -15,6 +15,7 @@ typedef struct images_one {
     size_t size;
     zim_image image;      /* decoded, RGB */
     char error[ZIM_ERROR_SIZE];
+    int starved;          /* the error is the machine's (memory, open files, a failing disk) and says nothing of the image */
     int x, y, width, height; /* the box, within the image */
 } images_one;
 
@@ -27,19 +28,23 @@ static int images_bad(images_one *one, const char *why) {
     snprintf(one->error, sizeof one->error, "%s", why);
     return -1;
 }
+static int images_bad_file(images_one *one) {
+    one->starved = errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO;
+    return images_bad(one, strerror(errno));
+}
 static int images_read(images_one *one, const char *path) {
     FILE *file;
     struct stat info;
-    if (stat(path, &info) != 0) return images_bad(one, strerror(errno));
+    if (stat(path, &info) != 0) return images_bad_file(one);
     if (!S_ISREG(info.st_mode)) return images_bad(one, "not a file");
     if (info.st_size == 0) return images_bad(one, "empty");
     if ((uintmax_t)info.st_size > IMAGES_FILE_LIMIT) return images_bad(one, "larger than a gigabyte");
     file = fopen(path, "rb");
-    if (file == NULL) return images_bad(one, strerror(errno));
+    if (file == NULL) return images_bad_file(one);
     one->size = (size_t)info.st_size;
     one->bytes = (unsigned char *)malloc(one->size);
-    if (one->bytes == NULL) (void)images_bad(one, "out of memory");
-    else if (fread(one->bytes, 1, one->size, file) != one->size) (void)images_bad(one, "cannot read it all");
+    if (one->bytes == NULL) one->starved = images_bad(one, "out of memory") != 0;
+    else if (fread(one->bytes, 1, one->size, file) != one->size) (void)(ferror(file) ? images_bad_file(one) : images_bad(one, "cannot read it all"));
     fclose(file);
     return one->error[0] != '\0' ? -1 : 0;
 }
@@ -68,12 +73,15 @@ static int images_load(images_one *one, const lay_set *set, const lay_sample *sa
         snprintf(one->error, sizeof one->error, "%d x %d pixels, above the limit of %lu (--max-pixels)", info.width, info.height, (unsigned long)opts->max_pixels);
         return -1;
     }
-    if (zim_decode(one->bytes, one->size, opts, &one->image, one->error) != 0) return -1;
+    if (zim_decode(one->bytes, one->size, opts, &one->image, one->error) != 0) {
+        one->starved = strstr(one->error, "out of memory") != NULL;
+        return -1;
+    }
     return images_box(one, sample);
 }
 
 /* Called for each sample in order, from one thread at a time; one->error says when it could not be read. Other than 0
-   ends the run. */
+   ends the run. An image that the machine could not read ends it too, after a message: left out, it would be missed by nobody. */
 typedef int (*images_fn)(size_t index, const lay_sample *sample, images_one *one, void *user);
 
 /* Loads all samples in parallel; memory holds one image per thread. */
@@ -97,9 +105,10 @@ static int images_run(const lay_set *set, const zim_opts *opts, const char *what
             stopped = stop;
             if (!stopped && one.error[0] != '\0') {
                 tool_progress_clear(&progress);
-                fprintf(stderr, "unreadable: %s: %s\n", set->samples[i].path, one.error);
+                if (one.starved) fprintf(stderr, "%s: stopped at %s: %s\n", tool_name, set->samples[i].path, one.error);
+                else fprintf(stderr, "unreadable: %s: %s\n", set->samples[i].path, one.error);
             }
-            if (!stopped && each((size_t)i, &set->samples[i], &one, user) != 0) {
+            if (!stopped && (one.starved || each((size_t)i, &set->samples[i], &one, user) != 0)) {
                 TOOL_OMP(atomic write)
                 stop = 1;
             }

@@ -33,6 +33,11 @@ static zn_result open_network(zn_ctx *ctx, const char *word, const char *arch, z
     return result == ZN_OK ? zn_net_init(*out_net, ZN_INIT_MSRA, seed) : result;
 }
 
+static int files_apart(const char *word, const char *out) {
+    const tool_place places[] = {{"the model", zn_structure_builtin(word) == NULL ? word : NULL, 0}, {"the file to write", out, 1}};
+    return tool_apart(places, 2);
+}
+
 int main(int argc, char **argv) {
     const char *batch_text = "free", *arch = NULL, *attention = "sa", *projection = "face", *words[2];
     long resolution = 0, classes = 0;
@@ -54,6 +59,8 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "MODEL|STRUCTURE|NAME OUT.onnx", "Writes a network as an ONNX file.", options, (int)(sizeof options / sizeof options[0]), words, 2, &count);
     if (status != TOOL_GO) return status;
     if (count < 2) return tool_misused("a model and the file to write are wanted", "");
+    status = files_apart(words[0], words[1]);
+    if (status != TOOL_GO) return status;
     batch = batch_of(batch_text);
     if (batch < 0) return tool_bad_value("batch", "a whole number from 1 to 65536 or free", batch_text);
     o.attention = (zn_attention)zn_attention_parse(attention);

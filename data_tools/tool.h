@@ -25,6 +25,7 @@
 #include <string.h>
 #include <time.h>
 #if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define TOOL_POSIX 1
@@ -161,6 +162,19 @@ static void tool_check_output(void) {
     fprintf(stderr, "%s: cannot write all results to stdout (disk full?)\n", tool_name);
     _Exit(TOOL_FAILED);
 }
+/* A stream that the caller closed would be the next file opened, and what is printed would go into it: /dev/null takes its
+   number, opened so that reading stdin and writing the others still fail. Where files may not grow (ulimit -f) writing
+   fails as on a full disk, instead of a signal that ends the program and leaves half a file. */
+static void tool_settle(void) {
+#if TOOL_POSIX
+    int fd;
+    for (fd = 0; fd < 3; ++fd)
+        if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+#endif
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN);
+#endif
+}
 /* Reads the command line. `words` (max_words of room) gets what is not an option; the program checks that there are
    enough. "--" ends the options. */
 TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *about, const tool_option *options, int count,
@@ -169,6 +183,7 @@ TOOL_API int tool_parse(int argc, char **argv, const char *usage, const char *ab
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     tool_name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "";
     *out_words = 0;
+    tool_settle();
     (void)atexit(tool_check_output);
     for (i = 1; i < argc; ++i)
         if (strcmp(argv[i], "--") == 0) break;
@@ -260,6 +275,45 @@ TOOL_API int tool_can_write(const char *path) {
     remove(f.part);
     return 1;
 #endif
+}
+
+/* ---- the same file twice ---- */
+typedef struct tool_place {
+    const char *what, *path; /* what it is for, an option perhaps; NULL or "": no file */
+    int written;             /* else read */
+} tool_place;
+/* Whether two paths lead to one regular file, or will when it is there: to the same name in the same folder. */
+static int tool_same_file(const char *a, const char *b) {
+#if TOOL_POSIX
+    char to[2][4096], *slash[2];
+    struct stat s[2];
+    int i, there;
+    if (!tool_follow_links(a, to[0]) || !tool_follow_links(b, to[1])) return 0;
+    there = (stat(to[0], &s[0]) == 0) + (stat(to[1], &s[1]) == 0);
+    if (there == 1 || (there == 2 && !S_ISREG(s[0].st_mode))) return 0;
+    for (i = 0; i < 2 && there == 0; ++i) {
+        slash[i] = strrchr(to[i], '/');
+        if (slash[i] != NULL) *slash[i] = '\0';
+        if (stat(slash[i] == NULL ? "." : slash[i] == to[i] ? "/" : to[i], &s[i]) != 0) return 0;
+    }
+    return s[0].st_dev == s[1].st_dev && s[0].st_ino == s[1].st_ino &&
+           (there == 2 || strcmp(slash[0] != NULL ? slash[0] + 1 : to[0], slash[1] != NULL ? slash[1] + 1 : to[1]) == 0);
+#else
+    return strcmp(a, b) == 0;
+#endif
+}
+/* Asked before the work: a file written to must not be one that is read, nor be written to again. TOOL_GO, or the exit status
+   after a message. */
+TOOL_API int tool_apart(const tool_place *places, int count) {
+    int i, k;
+    for (i = 0; i < count; ++i)
+        for (k = 0; k < i; ++k) {
+            const tool_place *a = &places[k], *b = &places[i];
+            if (a->path == NULL || b->path == NULL || *a->path == '\0' || *b->path == '\0' || (!a->written && !b->written) || !tool_same_file(a->path, b->path)) continue;
+            fprintf(stderr, "%s: %s and %s are the same file, %s: one would replace the other\n", tool_name, a->what, b->what, b->path);
+            return TOOL_MISUSED;
+        }
+    return TOOL_GO;
 }
 
 /* ---- Ctrl-C: signal(SIGINT, on_interrupt), and what takes long looks at stop_asked ---- */

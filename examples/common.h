@@ -4,6 +4,7 @@
 #define ZENNET_EXAMPLES_COMMON_H
 
 #include "data_tools/tool.h"
+#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -79,7 +80,7 @@ static int packed_from(const char *note, const char *source, const char *classes
    layout and the number of classes that are wanted. What to open, or NULL. */
 TOOL_API const char *need_pack(const char *argv0, const char *source, const char *layout, const char *classes, const char *out) {
     char magic[8] = {0}, note[4096];
-    const char *args[] = {source, out, "--layout", layout, "--classes", classes, "--skip-bad", NULL};
+    const char *args[] = {"--layout", layout, "--classes", classes, "--skip-bad", "--", source, out, NULL};
     FILE *file = fopen(source, "rb");
     size_t size = file != NULL ? fread(magic, 1, 8, file) : 0;
     tool_file f;
@@ -104,12 +105,29 @@ TOOL_API const char *need_pack(const char *argv0, const char *source, const char
     fprintf(stderr, "%s: where pack has to be told more, use it by hand, \"build/data_tools/pack %s OUT ...\", and give OUT instead of %s\n", tool_name, source, source);
     return NULL;
 }
-/* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. The folder gets its name when they are all there. */
+/* Removes a folder and all that is in it, but nothing that links lead to. */
+static void remove_folder(const char *path) {
+    char inside[4096];
+    struct stat info;
+    struct dirent *entry;
+    DIR *folder = lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? opendir(path) : NULL;
+    if (folder == NULL) return;
+    while ((entry = readdir(folder)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && (size_t)snprintf(inside, sizeof inside, "%s/%s", path, entry->d_name) < sizeof inside &&
+            remove(inside) != 0)
+            remove_folder(inside);
+    closedir(folder);
+    remove(path);
+}
+/* Faces to try everything on, in any of toy_faces' layouts; not drawn twice. The folder gets its name when they are all there;
+   what a killed run left of them is drawn anew. */
 TOOL_API const char *draw_toys(const char *argv0, const char *out, const char *layout, const char *classes, const char *train, const char *test) {
     char part[4096];
-    const char *args[] = {part, "--layout", layout, "--classes", classes, "--train", train, "--test", test, NULL};
+    const char *args[] = {"--layout", layout, "--classes", classes, "--train", train, "--test", test, "--", part, NULL};
     snprintf(part, sizeof part, "%.4000s.part", out);
-    return access(out, F_OK) == 0 || (run_data_tool(argv0, "toy_faces", args) == 0 && rename(part, out) == 0) ? out : NULL;
+    if (access(out, F_OK) == 0) return out;
+    remove_folder(part);
+    return run_data_tool(argv0, "toy_faces", args) == 0 && rename(part, out) == 0 ? out : NULL;
 }
 /* FOLDER/NAME in one of a few buffers that live as long as the program. */
 TOOL_API const char *in_folder(const char *folder, const char *name) {
@@ -328,6 +346,11 @@ TOOL_API void make_quick(zn_net_opts *net, zn_train_opts *recipe, zn_augment_opt
     recipe->lr = 0.3;
     recipe->init = ZN_INIT_MSRA;
     recipe->schedule.warmup = 1;
+}
+/* The teacher is not what the run writes over at its end. */
+TOOL_API int teacher_apart(const char *teacher, const char *model) {
+    const tool_place places[] = {{"--teacher", teacher, 0}, {"the model that --out gets", model, 1}};
+    return tool_apart(places, 2);
 }
 /* Progress, log, and checkpoints in the folder, from which the same command goes on. */
 TOOL_API void watch_run(zn_train_opts *recipe, train_view *view, const char *folder) {

@@ -11,6 +11,11 @@ static int show(size_t done, size_t images, void *user) {
     return stop_asked;
 }
 
+static int files_apart(const char *model, const char *data, const char *history, const char *report) {
+    const tool_place places[] = {{"--model", model, 0}, {"--data", data, 0}, {"--history", history, 0}, {"--report", report, 1}};
+    return tool_apart(places, 4);
+}
+
 int main(int argc, char **argv) {
     const char *model = NULL, *data = NULL, *split = "test", *report = NULL, *history = NULL, *words[1];
     long batch = 64, threads = 0;
@@ -37,6 +42,8 @@ int main(int argc, char **argv) {
     if (status != TOOL_GO) return status;
     if (model == NULL || data == NULL) return tool_misused("--model and --data are needed", "");
     if (history != NULL && report == NULL) return tool_misused("--history is for --report", "");
+    status = files_apart(model, data, history, report);
+    if (status != TOOL_GO) return status;
     if (report != NULL && !tool_can_write(report)) return TOOL_FAILED;
     use_threads(threads);
     signal(SIGINT, on_interrupt);

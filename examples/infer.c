@@ -178,8 +178,9 @@ static int infer_raw(job *j, int width, int height) {
             print_result(j, NULL, frame++, prob);
             fflush(stdout);
         }
-        if (got > 0 && got < bytes) say_bad(j, "stdin", "ends within a frame");
-        if (frame == 0 && got == 0) say_bad(j, "stdin", "no frame");
+        if (ferror(stdin)) say_bad(j, "stdin", strerror(errno));
+        else if (got > 0 && got < bytes) say_bad(j, "stdin", "ends within a frame");
+        else if (frame == 0 && got == 0) say_bad(j, "stdin", "no frame");
     }
     free(rgb);
     free(prob);
@@ -221,6 +222,10 @@ static void overlay(const job *j, zim_image *image, const zn_real *map, int size
             for (k = 0; k < 3; ++k) pixel[k] = (unsigned char)((1 - share) * pixel[k] + share * colour[k] + 0.5);
         }
 }
+static int cam_apart(const char *model, const char *path, const char *out_path) {
+    const tool_place places[] = {{"--model", model, 0}, {"the picture", path, 0}, {"--gradcam", out_path, 1}};
+    return tool_apart(places, 3);
+}
 static int infer_cam(job *j, const char *path, const char *out_path) {
     zim_image image;
     char why[ZIM_ERROR_SIZE];
@@ -253,9 +258,21 @@ static int infer_cam(job *j, const char *path, const char *out_path) {
 }
 
 /* ---- the command line ---- */
-/* A file, or all images below a folder in the order of their names. */
-static int collect(job *j, const char *path, lay_list *files, int depth) {
+/* The folders that lead to a place, innermost first. */
+typedef struct trail {
     struct stat info;
+    int depth;
+    const struct trail *up;
+} trail;
+static int trail_has(const trail *at, const struct stat *info) {
+    for (; at != NULL; at = at->up)
+        if (at->info.st_dev == info->st_dev && at->info.st_ino == info->st_ino) return 1;
+    return 0;
+}
+/* A file, or all images below a folder in the order of their names, not following links that lead back up. */
+static int collect(job *j, const char *path, lay_list *files, const trail *up) {
+    struct stat info;
+    trail here;
     lay_list names;
     size_t i;
     int ok = 1;
@@ -265,11 +282,14 @@ static int collect(job *j, const char *path, lay_list *files, int depth) {
     }
     if (!S_ISDIR(info.st_mode)) return lay_list_add(files, path) == 0;
     memset(&names, 0, sizeof names);
-    if (depth > LAY_DEPTH || lay_read_folder(path, &names) != 0) say_bad(j, path, depth > LAY_DEPTH ? "folders are nested too deep" : strerror(errno));
+    here.info = info;
+    here.depth = up != NULL ? up->depth + 1 : 0;
+    here.up = up;
+    if (here.depth > LAY_DEPTH || lay_read_folder(path, &names) != 0) say_bad(j, path, here.depth > LAY_DEPTH ? "folders are nested too deep" : strerror(errno));
     for (i = 0; ok && i < names.count; ++i) {
         char full[LAY_PATH];
         if (snprintf(full, sizeof full, "%s/%s", path, names.items[i]) >= (int)sizeof full) say_bad(j, path, "a path is too long");
-        else if (stat(full, &info) == 0 && (S_ISDIR(info.st_mode) || lay_is_image(full))) ok = collect(j, full, files, depth + 1);
+        else if (stat(full, &info) == 0 && (S_ISDIR(info.st_mode) ? !trail_has(&here, &info) : S_ISREG(info.st_mode) && lay_is_image(full))) ok = collect(j, full, files, &here);
     }
     lay_list_free(&names);
     return ok;
@@ -328,11 +348,14 @@ int main(int argc, char **argv) {
     j.top_k = (int)top_k;
     if (zn_ctx_create(NULL, &j.ctx) == ZN_OK && (arch != NULL ? zn_net_load_checkpoint(j.ctx, model, &net_opts, &j.net) : zn_net_load(j.ctx, model, &j.net)) == ZN_OK) {
         j.classes = zn_net_get_opts(j.net)->classes;
-        for (i = 0; i < count && good; ++i) good = collect(&j, words[i], &files, 0);
+        for (i = 0; i < count && good; ++i) good = collect(&j, words[i], &files, NULL);
         if (!good) say_bad(&j, "infer", "out of memory");
         else if (raw != NULL) good = infer_raw(&j, frame[0], frame[1]);
         else if (cam != NULL && files.count > 1) say_bad(&j, words[0], "--gradcam is for one picture, and several are in it");
-        else if (cam != NULL && files.count == 1) good = infer_cam(&j, files.items[0], cam);
+        else if (cam != NULL && files.count == 1) {
+            status = cam_apart(model, files.items[0], cam);
+            if (status == TOOL_GO) good = infer_cam(&j, files.items[0], cam);
+        }
         else if (files.count > 0) good = infer_files(&j, &files);
         else if (!j.bad) say_bad(&j, words[0], "no picture in it");
     }
@@ -345,5 +368,5 @@ int main(int argc, char **argv) {
     zn_net_destroy(j.net);
     zn_ctx_destroy(j.ctx);
     free(words);
-    return j.bad ? TOOL_FAILED : TOOL_DONE;
+    return status != TOOL_GO ? status : j.bad ? TOOL_FAILED : TOOL_DONE;
 }

@@ -229,6 +229,13 @@ static int name_files(settings *s) {
     if (s->report == NULL) s->report = report;
     return 1;
 }
+/* Nothing that is read is written over. */
+static int files_apart(const settings *s) {
+    const tool_place places[] = {{"--data", s->data, 0}, {"--test", s->test, 0}, {"--arch", structure_word_is_file(s->arch) ? s->arch : NULL, 0},
+                                 {"--pretrained", s->pretrained, 0}, {"--teacher", s->teacher, 0}, {"--out", s->out, 1},
+                                 {"--log", s->log, 1}, {"--report", s->report, 1}, {"--preview", s->preview, 1}};
+    return tool_apart(places, (int)(sizeof places / sizeof places[0]));
+}
 static void print_run(const job *j, const settings *s) {
     const zn_train_opts *o = &s->train;
     uint64_t hash = zn_pack_hash(j->data);
@@ -296,6 +303,7 @@ int main(int argc, char **argv) {
     if (status == TOOL_GO && (s.data == NULL || s.out == NULL)) status = tool_misused("--data and --out are needed", "");
     if (status == TOOL_GO) status = apply(&s);
     if (status == TOOL_GO && !name_files(&s)) status = tool_misused("the name of --out is too long", "");
+    if (status == TOOL_GO) status = files_apart(&s);
     if (status != TOOL_GO) return status;
     s.arch = s.net.structure = structure_of_option(s.arch);
     use_threads(s.threads);

@@ -31,6 +31,8 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "SRC", "AffectNet from folder to report.", options, sizeof options / sizeof options[0], &source, 1, &count);
     if (status != TOOL_GO) return status;
     if ((count == 1) == quick) return tool_misused("wants either SRC, AffectNet's folder or a pack, or --quick", "");
+    status = teacher_apart(teacher_path, in_folder(folder, "model.safetensors"));
+    if (status != TOOL_GO) return status;
     if (!make_folder(folder)) return TOOL_FAILED;
 
     /* What is trained, and how. */

@@ -81,6 +81,9 @@ int main(int argc, char **argv) {
     status = tool_parse(argc, argv, "LARGE SMALL", "Trains on a large set, then on a small one.", options, sizeof options / sizeof options[0], words, 2, &count);
     if (status != TOOL_GO) return status;
     if (count != (quick ? 0 : 2)) return tool_misused("wants LARGE and SMALL, folders or packs, or --quick", "");
+    status = teacher_apart(teacher, in_folder(folder, "large.safetensors"));
+    if (status == TOOL_GO) status = teacher_apart(teacher, in_folder(folder, "model.safetensors"));
+    if (status != TOOL_GO) return status;
     if (!make_folder(folder) || !tool_can_write(in_folder(folder, "model.safetensors"))) return TOOL_FAILED;
     memset(&p, 0, sizeof p);
     p.folder = folder;

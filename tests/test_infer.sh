@@ -33,6 +33,15 @@ try "$work/pictures/one.ppm" "$work/bad.ppm" "$work/nowhere.ppm" "$work/pictures
 check "goes on" lines 2
 check "says which and why" grep -q 'bad.ppm: .' "$work/err"
 check "says what is not there" grep -q 'nowhere.ppm: No such file' "$work/err"
+mkdir -p "$work/odd/below" "$work/odd/pipes"
+cp "$work/pictures/one.ppm" "$work/odd/below"
+ln -s ../below "$work/odd/below/up"
+check "a link that leads back up" try "$work/odd/below"
+check "each picture once" lines 1
+mkfifo "$work/odd/pipes/pipe.jpg"
+(sleep 1 && : 1<>"$work/odd/pipes/pipe.jpg") & # lets go who waits at it
+check "a pipe among pictures is left alone" try "$work/odd"
+wait
 mkdir "$work/empty"
 status "empty folder" 1 "$infer" --model "$model" "$work/empty"
 
@@ -62,10 +71,19 @@ refuse "half a frame at the end" raw
 check "after the others" lines 3
 : >"$work/frames"
 refuse "no frame" raw
+check "says so" grep -q 'stdin: no frame' "$work/err"
+status "frames from a folder" 1 sh -c "'$infer' --model '$model' --raw 40x30 2>'$work/err' <'$work'"
+check "says why" grep -q 'stdin: Is a directory' "$work/err"
 
 check "grad-cam" try --gradcam "$work/cam.png" "$work/pictures/a/dark.ppm"
 check "is a picture" try "$work/cam.png"
 refuse "grad-cam into no folder" try --gradcam "$work/none/cam.png" "$work/pictures/a/dark.ppm"
+mkdir "$work/single"
+cp "$work/pictures/a/dark.ppm" "$model" "$work/single"
+status "grad-cam over its picture" 2 "$infer" --model "$model" --gradcam "$work/single/../single/dark.ppm" "$work/single/dark.ppm"
+status "found in a folder" 2 "$infer" --model "$model" --gradcam "$work/single/dark.ppm" "$work/single"
+status "over its model" 2 "$infer" --model "$work/single/model.safetensors" --gradcam "$work/single/model.safetensors" "$work/single"
+check "they are what they were" sh -c "cmp '$work/single/dark.ppm' '$work/pictures/a/dark.ppm' && cmp '$work/single/model.safetensors' '$model'"
 refuse "grad-cam of a bad picture" try --gradcam "$work/cam.png" "$work/bad.ppm"
 { printf 'P6 60 60 255\n' && head -c 10800 "$model"; } >"$work/noise.ppm" # which no PNG makes small
 full "no room for grad-cam" "$infer" --model "$model" --gradcam "$work/full.png" "$work/noise.ppm"

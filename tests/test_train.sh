@@ -16,6 +16,28 @@ evaluate="$BUILD/examples/evaluate"
 
 check "toy faces" "$BUILD/data_tools/toy_faces" "$work/toy" --layout names --train 96 --test 48 --size 32
 check "pack" "$BUILD/data_tools/pack" "$work/toy" "$work/toy.pack"
+# A closed stream is not the file that is opened next.
+mkdir "$work/spoilt"
+cp -r "$work/toy/train" "$work/toy/test" "$work/spoilt"
+echo "no picture" >"$work/spoilt/train/anger/bad.jpg"
+check "pack with a bad picture" "$BUILD/data_tools/pack" "$work/spoilt" "$work/open.pack" --skip-bad
+for closed in 0 1 2; do
+    sh -c "exec $closed>&- && exec \"\$@\"" sh "$BUILD/data_tools/pack" "$work/spoilt" "$work/closed$closed.pack" --skip-bad >"$work/check.log" 2>&1
+    check "with descriptor $closed closed: exit status" test $? -eq $((closed == 1)) # the results, which stdout cannot take
+    check "the same pack" cmp "$work/open.pack" "$work/closed$closed.pack"
+done
+# Where memory or open files run out, no image is left out for it.
+pack_here() { "$BUILD/data_tools/pack" "$work/spoilt" "$work/starved.pack" --skip-bad --threads 1; }
+few_files() { (ulimit -n 4 && pack_here); }
+status "too few open files" 1 few_files
+said "ends at the image" "pack: stopped at "
+{ printf 'P6 3000 3000 255\n' && head -c 27000000 /dev/zero; } >"$work/spoilt/train/fear/large.ppm"
+little_memory() { (ulimit -v 40000 && pack_here); }
+if (ulimit -v 40000 && "$BUILD/data_tools/pack" --help) >/dev/null 2>&1; then # not under a sanitizer
+    status "too little memory" 1 little_memory
+    said "ends there too" "pack: stopped at .*large.ppm"
+fi
+check "no pack of either" sh -c "! ls '$work' | grep starved"
 set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch 16 --recipe rafdb --ema 0.9 --checkpoint-seconds 0.05
 check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
 check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
@@ -68,6 +90,9 @@ check "nothing half is left" test ! -e "$work/killed.zn.run/latest.safetensors.p
 cp "$work/whole.zn" "$work/old.zn"
 full "no room for the model" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir ""
 check "the old model is kept" cmp "$work/whole.zn" "$work/old.zn"
+(ulimit -f 4 && exec "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir "") >"$work/check.log" 2>&1
+says_full "no room, and nobody told the shell to ignore the signal of it"
+check "the old model is kept, nothing half beside it" sh -c "cmp '$work/whole.zn' '$work/old.zn' && [ ! -e '$work/old.zn.part' ]"
 full "no room for the report" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/none.html"
 full "no room for the contact sheet" "$train" "$@" --epochs 1 --out "$work/old.zn" --checkpoint-dir "" --preview "$work/none.png"
 full_output "no room for what evaluate says" "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --json
@@ -82,6 +107,24 @@ head -c 20000 "$work/toy.pack" >"$work/cut.pack"
 status "a truncated pack" 1 "$train" "$@" --data "$work/cut.pack" --out "$work/x.zn"
 status "a bad structure" 1 "$train" "$@" --arch "SuperConvK3BNRELU(3,8,2,1" --out "$work/x.zn"
 said "with its column" column
+
+# One file for two things: refused before anything is lost.
+cp "$work/toy.pack" "$work/kept.pack"
+cp "$work/whole.zn" "$work/kept.zn"
+ln -s toy.pack "$work/also.pack"
+mkdir "$work/sub"
+for files in "--out toy.pack" "--out also.pack" "--preview toy.pack" "--log toy.pack" "--out new.zn --report sub/../new.zn" "--teacher whole.zn --log whole.zn" "--pretrained whole.zn --out whole.zn"; do
+    status "train $files" 2 sh -c "cd '$work' && exec \"\$@\" $files" sh "$(realpath "$train")" "$@" --epochs 1 --out "$work/new.zn" --checkpoint-dir ""
+done
+said "says which" "--pretrained and --out are the same file, whole.zn"
+check "nothing is written" test ! -e "$work/new.zn"
+status "train: a file of a structure" 2 "$train" "$@" --arch "$work/search (1)/best_structure.txt" --out "$work/search (1)/best_structure.txt"
+status "evaluate" 2 "$evaluate" --model "$work/whole.zn" --data "$work/toy.pack" --report "$work/whole.zn"
+status "train_affectnet" 2 "$BUILD/examples/train_affectnet" --quick --out "$work" --teacher "$work/model.safetensors"
+status "transfer" 2 "$BUILD/examples/transfer" --quick --out "$work" --teacher "$work/large.safetensors"
+status "to_onnx" 2 "$BUILD/data_tools/to_onnx" "$work/whole.zn" "$work/whole.zn"
+check "all are what they were" sh -c "cmp '$work/toy.pack' '$work/kept.pack' && cmp '$work/whole.zn' '$work/kept.zn'"
+check "a name is no file" sh -c "cd '$work' && '$(realpath "$BUILD/data_tools/to_onnx")' zennet-m zennet-m && rm zennet-m"
 
 # Transfer, distillation, options.
 check "transfer" "$train" "$@" --epochs 1 --out "$work/transfer.zn" --pretrained "$work/whole.zn" --freeze
@@ -149,6 +192,14 @@ check "transfer again" "$BUILD/examples/transfer" "$work/raf.run/data.pack" "$wo
 said "is not trained again" "^transferred: "
 check "and changes nothing" cmp "$work/move.run/model.safetensors" "$work/moved.zn"
 for file in large.safetensors large.html model.html large/log.csv model/latest.safetensors; do check "transfer leaves $file" test -s "$work/move.run/$file"; done
+mkdir -p "$work/part.run/faces.part/basic" "$work/elsewhere"
+touch "$work/part.run/faces.part/basic/half.jpg" "$work/part.run/data.pack" "$work/elsewhere/mine"
+ln -s "$work/elsewhere" "$work/part.run/faces.part/link"
+status "faces that a killed run left half drawn" 1 "$BUILD/examples/train_rafdb" --quick --out "$work/part.run" # data.pack stops it there
+said "are drawn anew" "data.pack is there, but not made of"
+check "all of them, and nothing else is gone" sh -c "[ -d '$work/part.run/faces' ] && [ ! -e '$work/part.run/faces/basic/half.jpg' ] && [ -e '$work/elsewhere/mine' ]"
+status "a source like an option" 1 "$BUILD/examples/train_rafdb" --out "$work/option.run" -- --help
+said "is a name to pack too" "pack: .*--help"
 status "nothing to train on" 2 "$BUILD/examples/train_rafdb"
 status "both" 2 "$BUILD/examples/train_affectnet" "$work/raf" --quick
 status "no such folder" 1 "$BUILD/examples/train_rafdb" "$work/nothing" --out "$work/raf2.run"
