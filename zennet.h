@@ -270,8 +270,8 @@ ZN_API double zn_tensor_value(const zn_tensor *t);        /* the only value of a
    NULL for NULL or for shapes that do not fit (the first reason stays in the context), so operations compose without a
    check after each. Sizes below: N batch, C channels, H x W map, O output channels. */
 
-/* x N C H W, w O C/groups K K, bias O or NULL -> N O H' W', H' = (H + 2*padding - K)/stride + 1. groups = C = O is
-   depthwise. */
+/* x N C H W, w O C/groups K K, bias O or NULL -> N O H' W', H' = (H + 2*padding - K)/stride + 1; stride and
+   padding at most 65536. groups = C = O is depthwise. */
 ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias, int stride, int padding, int groups);
 /* x N F, w O F, bias O or NULL -> N O: y = x w^T + bias. */
 ZN_API zn_tensor *zn_linear(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias);
@@ -4705,6 +4705,7 @@ static double zni_sum_squares(const zn_real *x, size_t count, double mean) { /* 
 }
 
 /* ---- convolution ---- */
+#define ZNI_MAX_STRIDE 65536 /* and padding, and windows of max_pool: positions in maps of up to INT_MAX / 2 stay in an int */
 static zni_conv_shape zni_conv_shape_of(const zn_tensor *x, const zn_tensor *w, int stride, int padding, int groups) {
     zni_conv_shape s;
     memset(&s, 0, sizeof s);
@@ -4747,7 +4748,7 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
     zn_result result;
     char tx[64], tw[64];
     if (!zni_need_dims(ctx, "conv2d", x, 4) || !zni_need_dims(ctx, "conv2d", w, 4)) return NULL;
-    if (stride < 1 || padding < 0 || groups < 1 || padding > 65536 || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
+    if (stride < 1 || stride > ZNI_MAX_STRIDE || padding < 0 || groups < 1 || padding > ZNI_MAX_STRIDE || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
         w->shape.n[1] != x->shape.n[1] / groups || w->shape.n[2] != w->shape.n[3] || x->shape.n[2] + 2 * padding < w->shape.n[2] ||
         x->shape.n[3] + 2 * padding < w->shape.n[3]) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "conv2d: x %s, w %s, stride %d, padding %d, groups %d do not fit", zni_shape_text(x->shape, tx),

@@ -85,7 +85,7 @@ static void check_conv(zn_ctx *ctx, const conv_case *s, int bias) {
 static void test_conv(zn_ctx *ctx) {
     static const conv_case fixed[] = {{1, 3, 1, 1, 1, 1, 1, 0, 1}, {2, 3, 7, 5, 4, 3, 2, 1, 1}, {1, 17, 9, 13, 33, 1, 1, 0, 1}, {1, 1, 3, 3, 1, 3, 1, 0, 1},
                                       {1, 64, 7, 7, 65, 1, 1, 0, 1}, {1, 8, 28, 28, 8, 7, 1, 3, 8}, {2, 8, 15, 1, 8, 5, 2, 2, 8}, {1, 4, 2, 2, 4, 7, 1, 3, 4},
-                                      {1, 6, 11, 11, 9, 3, 3, 0, 3}, {3, 16, 5, 5, 31, 1, 2, 0, 1}};
+                                      {1, 6, 11, 11, 9, 3, 3, 0, 3}, {3, 16, 5, 5, 31, 1, 2, 0, 1}, {1, 4, 3, 3, 4, 3, 65536, 2, 1}};
     zn_rng rng = zn_rng_seed(3);
     size_t i;
     int round;
@@ -155,6 +155,7 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)), "sizes that overflow");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 0, 1, 1), "stride 0");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, INT_MAX, 2, 1), "a stride whose positions overflow");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, -1, 1), "negative padding");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 2), "groups that do not fit the weights");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 3), "groups that do not divide");
