@@ -292,7 +292,8 @@ ZN_API zn_tensor *zn_mul(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);
 ZN_API zn_tensor *zn_scale(zn_ctx *ctx, zn_tensor *x, double factor);
 ZN_API zn_tensor *zn_global_avg_pool(zn_ctx *ctx, zn_tensor *x);                   /* N C H W -> N C 1 1 */
 ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size);       /* N C H W -> N C size size */
-ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding); /* padding with -infinity */
+/* N C H W -> N C H' W' as a convolution's; kernel at most 65536; padding, at most half of it, is with -infinity. */
+ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding);
 ZN_API zn_tensor *zn_concat(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);              /* along channels (size 1) */
 ZN_API zn_tensor *zn_slice(zn_ctx *ctx, zn_tensor *x, int begin, int count);       /* channels begin..begin+count-1 */
 ZN_API zn_tensor *zn_reshape(zn_ctx *ctx, zn_tensor *x, zn_shape shape);           /* same number of values */
@@ -5337,8 +5338,14 @@ static zn_result zni_pair_backward(zn_tensor *y) {
 }
 
 /* ---- pooling ---- */
-static int zni_bin_begin(int i, int in, int out) { return i * in / out; }
-static int zni_bin_end(int i, int in, int out) { return ((i + 1) * in + out - 1) / out; }
+static int zni_bin_begin(int i, int in, int out) { return (int)((int64_t)i * in / out); }
+static int zni_bin_end(int i, int in, int out) { return (int)((((int64_t)i + 1) * in + out - 1) / out); }
+/* The rows (or columns) of a map that window i of max_pool covers: always some. */
+static void zni_pool_window(int i, int size, int kernel, int stride, int padding, int *out_begin, int *out_end) {
+    int begin = i * stride - padding, end = begin + kernel;
+    *out_begin = begin > 0 ? begin : 0;
+    *out_end = end < size ? end : size;
+}
 
 ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size) {
     zn_tensor *y;
@@ -5397,7 +5404,8 @@ ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride,
     if (!zni_need_dims(ctx, "max_pool", x, 4)) return NULL;
     h = x->shape.n[2];
     w = x->shape.n[3];
-    if (kernel < 1 || stride < 1 || padding < 0 || 2 * padding > kernel || h + 2 * padding < kernel || w + 2 * padding < kernel) {
+    if (kernel < 1 || kernel > ZNI_MAX_STRIDE || stride < 1 || padding < 0 || padding > kernel / 2 || h > INT_MAX / 2 || w > INT_MAX / 2 ||
+        h + 2 * padding < kernel || w + 2 * padding < kernel) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "max_pool: kernel %d, stride %d, padding %d do not fit a %d x %d map", kernel, stride, padding, h, w);
         return NULL;
     }
@@ -5413,13 +5421,15 @@ ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride,
     for (p = 0; p < planes; ++p) {
         const zn_real *from = x->data + p * (size_t)h * (size_t)w;
         zn_real *to = y->data + p * (size_t)oh * (size_t)ow;
-        int i, j, r, c;
+        int i, j, r, c, r0, r1, c0, c1;
         for (i = 0; i < oh; ++i)
             for (j = 0; j < ow; ++j) {
                 zn_real best = -(zn_real)HUGE_VAL;
-                for (r = i * stride - padding; r < i * stride - padding + kernel; ++r)
-                    for (c = j * stride - padding; c < j * stride - padding + kernel; ++c)
-                        if (r >= 0 && r < h && c >= 0 && c < w && !(from[r * w + c] <= best)) best = from[r * w + c];
+                zni_pool_window(i, h, kernel, stride, padding, &r0, &r1);
+                zni_pool_window(j, w, kernel, stride, padding, &c0, &c1);
+                for (r = r0; r < r1; ++r)
+                    for (c = c0; c < c1; ++c)
+                        if (!(from[r * w + c] <= best)) best = from[r * w + c];
                 to[i * ow + j] = best;
             }
     }
@@ -5434,14 +5444,16 @@ static zn_result zni_max_pool_backward(zn_tensor *y) { /* the first of equal max
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
         const zn_real *from = x->data + p * (size_t)h * (size_t)w;
-        int i, j, r, c;
+        int i, j, r, c, r0, r1, c0, c1;
         for (i = 0; i < oh; ++i)
             for (j = 0; j < ow; ++j) {
                 size_t at = (p * (size_t)oh + (size_t)i) * (size_t)ow + (size_t)j;
                 int found = 0;
-                for (r = i * stride - padding; r < i * stride - padding + kernel && !found; ++r)
-                    for (c = j * stride - padding; c < j * stride - padding + kernel && !found; ++c)
-                        if (r >= 0 && r < h && c >= 0 && c < w && from[r * w + c] == y->data[at]) {
+                zni_pool_window(i, h, kernel, stride, padding, &r0, &r1);
+                zni_pool_window(j, w, kernel, stride, padding, &c0, &c1);
+                for (r = r0; r < r1 && !found; ++r)
+                    for (c = c0; c < c1 && !found; ++c)
+                        if (from[r * w + c] == y->data[at]) {
                             dx[p * (size_t)h * (size_t)w + (size_t)(r * w + c)] += y->grad[at];
                             found = 1;
                         }
@@ -5612,7 +5624,7 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     ptrdiff_t planes, p;
     int i;
     if (!zni_need_dims(ctx, "shuffle_attention", x, 4)) return NULL;
-    if (groups < 1 || x->shape.n[1] % (2 * groups) != 0) {
+    if (groups < 1 || groups > x->shape.n[1] / 2 || x->shape.n[1] % (2 * groups) != 0) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "shuffle_attention: 2 * %d groups do not divide %d channels", groups, x->shape.n[1]);
         return NULL;
     }

@@ -139,6 +139,26 @@ static void test_values(zn_ctx *ctx) {
     zn_tape_clear(ctx);
 }
 
+/* A window far larger than its map costs what lies inside: each of the sixteen would otherwise visit 4e9 places. */
+static void test_large_window(zn_ctx *ctx) {
+    zn_tensor *x = zn_param_zeros(ctx, zn_shape4(1, 1, 3, 3)), *y = NULL;
+    int i, wrong = 0;
+    zn_tensor_data(x)[4] = 1;
+    y = zn_max_pool(ctx, x, 65536, 1, 32768);
+    CHECK(zn_tensor_count(y) == 16 && zn_backward(ctx, zn_sum(ctx, y)) == ZN_OK);
+    for (i = 0; i < 16 && y != NULL; ++i) wrong += at(y, i) != 1;
+    for (i = 0; i < 9; ++i) wrong += (double)zn_tensor_grad(x)[i] != (i == 4 ? 16 : 0);
+    CHECK(wrong == 0);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+    x = zn_tensor_create(ctx, zn_shape4(1, 1, 1, 600000)); /* where the bins' bounds pass an int on the way */
+    zn_tensor_data(x)[599999] = 1;
+    y = zn_adaptive_avg_pool(ctx, x, 4096);
+    CHECK(y != NULL && at(y, 0) == 0 && fabs(at(y, 4095) - 1.0 / 147) < TOLERANCE);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+}
+
 /* ------------------------------------------------------------------------------------------------------------------
    Refusals: NULL in, NULL out; shapes that do not fit leave a reason
    ------------------------------------------------------------------------------------------------------------------ */
@@ -177,6 +197,9 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_shuffle_attention(ctx, x, v, v, v, v, v, v, 2, 1e-5), "attention of another size");
     check_refused(ctx, zn_max_pool(ctx, x, 9, 1, 0), "window larger than the map");
     check_refused(ctx, zn_max_pool(ctx, x, 0, 1, 0), "no window");
+    check_refused(ctx, zn_max_pool(ctx, x, INT_MAX, 1, INT_MAX), "padding that overflows");
+    check_refused(ctx, zn_max_pool(ctx, x, INT_MAX, 1, INT_MAX / 2), "a window that overflows");
+    check_refused(ctx, zn_shuffle_attention(ctx, x, v, v, v, v, v, v, INT_MAX, 1e-5), "attention groups that overflow");
     check_refused(ctx, zn_adaptive_avg_pool(ctx, x, 0), "pool to nothing");
     check_refused(ctx, zn_cross_entropy(ctx, m, v), "target of another shape");
     check_refused(ctx, zn_smooth_l1(ctx, m, m, -1), "negative beta");
@@ -478,7 +501,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_large_window, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
