@@ -779,7 +779,7 @@ ZN_API zn_result zn_augment_preview(const zn_augment_opts *opts, zn_rng *rng, co
 ZN_API void zn_smooth_targets(const int *labels, int count, int classes, double smoothing, zn_real *target);
 /* Mixup (arXiv 1710.09412) of a batch in place: one share ~ Beta(alpha, alpha), x_i = share*x_i + (1-share)*x_p(i) with a
    random permutation p, and the same for the targets. x is batch x per_sample, target batch x classes; partner holds
-   batch numbers and receives p. Returns the share; alpha <= 0: 1, and nothing is mixed or drawn. */
+   batch numbers and receives p. Returns the share; alpha <= 0 or NaN: 1, and nothing is mixed or drawn; infinite: 1/2. */
 ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes,
                        uint32_t *partner);
 
@@ -10136,12 +10136,14 @@ static void zni_mix_rows(zn_real *values, size_t per_row, uint32_t *partner, int
     for (start = 0; start < rows; ++start) partner[start] &= ~done;
 }
 ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes, uint32_t *partner) {
-    double a, b, share;
+    double a = 0.5, b = 0.5, share;
     int i;
     for (i = 0; i < batch; ++i) partner[i] = (uint32_t)i;
     if (!(alpha > 0.0) || batch < 1) return 1.0;
-    a = zni_gamma_draw(rng, alpha);
-    b = zni_gamma_draw(rng, alpha);
+    if (alpha < 1e32) { /* from there on the share is 1/2 to its last bit, and of infinity there is nothing to draw */
+        a = zni_gamma_draw(rng, alpha);
+        b = zni_gamma_draw(rng, alpha);
+    }
     share = a + b > 0.0 ? a / (a + b) : (double)zn_rng_below(rng, 2); /* both underflow when alpha is tiny: 0 or 1 */
     zn_rng_shuffle(rng, partner, (size_t)batch);
     zni_mix_rows(x, per_sample, partner, batch, (zn_real)share);
