@@ -341,7 +341,7 @@ typedef struct zn_gradient_opts {
 } zn_gradient_opts;
 ZN_API zn_gradient_opts zn_gradient_opts_default(void); /* suits the build's real type */
 /* Compares the gradients of all trainable tensors with central differences of loss_fn, which builds the expression anew
-   at each call and returns its single value. */
+   at each call and returns its single value. Clears tape and gradients before and after. */
 ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *ctx, void *user), void *user,
                                     const zn_gradient_opts *opts, zn_gradient_report *out_report);
 /* The operation table: name of row i (NULL past the end), and a self-check of that row's backward on small fixed shapes. */
@@ -6053,6 +6053,7 @@ ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *c
     if (out_report != NULL) *out_report = report;
     if (ctx->code == ZN_OK && !(report.worst <= o.tolerance))
         zni_fail(ctx, ZN_ERROR_NUMBER, "gradient off by %.3g at %s", report.worst, report.where);
+    zn_grad_clear(ctx);
     return ctx->code;
 }
 
