@@ -5972,10 +5972,13 @@ static int zni_recall_inputs(zn_tensor *t) {
 }
 ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     zn_tensor *t, *after = NULL; /* who has just been passed */
+    char text[64];
     int add, i;
     if (ctx == NULL) return ZN_ERROR_ARGUMENT;
     if (ctx->code != ZN_OK) return ctx->code;
-    if (loss == NULL || loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value");
+    if (loss == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss is NULL");
+    if (loss->ctx != ctx) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss is a tensor of another context");
+    if (loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value, not of shape %s", zni_shape_text(loss->shape, text));
     if (!loss->needs_grad) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss depends on nothing trainable");
     if (!zni_ready(loss)) return ctx->code;
     if (!isfinite((double)loss->data[0])) return zni_fail(ctx, ZN_ERROR_NUMBER, "backward: the loss is %g", (double)loss->data[0]);

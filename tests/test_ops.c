@@ -171,6 +171,7 @@ static void check_refused(zn_ctx *ctx, zn_tensor *result, const char *which) {
 static void test_refusals(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 5, 5), "x"), *w = filled(ctx, zn_shape4(6, 4, 3, 3), "w"), *v = filled(ctx, zn_shape1(4), "v"), *bad = filled(ctx, zn_shape1(3), "v");
     zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m");
+    zn_ctx *other = NULL;
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(0, 3)), "a size of 0");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)), "sizes that overflow");
@@ -204,8 +205,12 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_cross_entropy(ctx, m, v), "target of another shape");
     check_refused(ctx, zn_smooth_l1(ctx, m, m, -1), "negative beta");
     CHECK(zn_relu(ctx, NULL) == NULL && zn_add(ctx, x, NULL) == NULL && zn_conv2d(ctx, NULL, w, NULL, 1, 1, 1) == NULL && zn_mean(ctx, zn_swish(ctx, NULL)) == NULL);
-    CHECK(zn_backward(ctx, NULL) != ZN_OK);
+    CHECK(zn_backward(ctx, NULL) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(ctx), "NULL");
     zn_error_clear(ctx);
+    CHECK(zn_ctx_create(NULL, &other) == ZN_OK && zn_backward(other, zn_sum(ctx, zn_param_zeros(ctx, zn_shape1(2)))) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(other), "another context");
+    zn_ctx_destroy(other);
     CHECK(zn_backward(ctx, zn_relu(ctx, x)) != ZN_OK); /* many values are no loss */
     zn_error_clear(ctx);
     CHECK(zn_tensor_data(NULL) == NULL && zn_tensor_grad(NULL) == NULL && zn_tensor_count(NULL) == 0);
