@@ -871,13 +871,13 @@ ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer);
    API-TRAIN  optimisers, schedule, trainer
    ================================================================================================================== */
 typedef enum zn_optimizer_kind { ZN_SGD = 0, ZN_ADAM, ZN_RMSPROP, ZN_ADADELTA } zn_optimizer_kind;
-typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyTorch's */
+typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyTorch's. 0..1 where nothing else is said */
     zn_optimizer_kind kind;  /* SGD */
     double momentum;         /* sgd and rmsprop: 0.9 */
     int nesterov;            /* sgd: 1 */
-    double weight_decay;     /* 5e-4, added to the gradient of weights of convolutions and linear layers only */
-    double clip;             /* 0: off; else gradients are clipped one by one to [-clip, clip] before decay is added */
-    double beta1, beta2;     /* adam: 0.9, 0.999 */
+    double weight_decay;     /* 5e-4; 0..1e6, added to the gradient of weights of convolutions and linear layers only */
+    double clip;             /* 0: off; else gradients are clipped one by one to [-clip, clip] before decay is added; at most 1e30 */
+    double beta1, beta2;     /* adam: 0.9, 0.999; 0 to below 1 */
     double alpha;            /* rmsprop: 0.9 */
     double rho;              /* adadelta: 0.9 */
     double eps;              /* 1e-8; adadelta 1e-9 */
@@ -887,11 +887,13 @@ ZN_API int zn_optimizer_parse(const char *text); /* "sgd", "adam", "rmsprop", "a
 
 typedef struct zn_optimizer zn_optimizer; /* opaque */
 /* An optimiser for the parameters of a network, or (net NULL) for all tensors of the context that are trainable now. It
-   must be destroyed before them. Its state (momentum and the like) starts at 0. */
+   must be destroyed before them. Its state (momentum and the like) starts at 0. ZN_ERROR_ARGUMENT names an option that is
+   out of its bounds. */
 ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimizer_opts *opts, zn_optimizer **out_optimizer);
 ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer);
 /* One step from the gradients collected since the last, which are then cleared; drops the tape. Tensors that are not
-   trainable at the moment stay as they are. Returns the context's first error instead of stepping. */
+   trainable at the moment stay as they are. Returns the context's first error instead of stepping; ZN_ERROR_ARGUMENT when
+   lr is not finite. */
 ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr);
 
 typedef enum zn_schedule_kind { ZN_SCHEDULE_COSINE = 0, ZN_SCHEDULE_LINEAR, ZN_SCHEDULE_STEP } zn_schedule_kind;
@@ -1051,7 +1053,7 @@ typedef struct zn_train_opts {  /* defaults: of default() / rafdb(), where they 
     double label_smoothing;     /* 0.1 */
     double mixup;               /* 0 / 0.2 */
     int balanced;               /* 0; affectnet: 1 */
-    double ema;                 /* 0: off; decay of the average of weights, which is what is evaluated and kept */
+    double ema;                 /* 0: off; below 1; decay of the average of weights, which is what is evaluated and kept */
     int keep_last;              /* 0: the network ends with the weights of the best epoch (highest test top-1, the first of
                                    equals), as published numbers do; 1, or no test images: of the last */
     int eval_batch;             /* 0: batch */
@@ -12049,6 +12051,41 @@ ZN_API zn_optimizer_opts zn_optimizer_opts_default(zn_optimizer_kind kind) {
     o.eps = kind == ZN_ADADELTA ? 1e-9 : 1e-8;
     return o;
 }
+/* A number among options: name, kind (int or double; a capital: the result does not depend on it), place, bounds. */
+typedef struct zni_option {
+    const char *name;
+    char kind;
+    size_t offset;
+    double low, high;
+} zni_option;
+static double zni_option_value(const zni_option *f, const void *opts) {
+    const char *at = (const char *)opts + f->offset;
+    int whole;
+    double real;
+    if (f->kind == 'i' || f->kind == 'I') {
+        memcpy(&whole, at, sizeof whole);
+        return whole;
+    }
+    memcpy(&real, at, sizeof real);
+    return real;
+}
+static zn_result zni_options_check(zn_ctx *ctx, const char *what, const zni_option *fields, size_t count, const void *opts) {
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        double value = zni_option_value(&fields[i], opts);
+        if (!(value >= fields[i].low && value <= fields[i].high))
+            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: %s is %.9g, must be in %.9g..%.9g", what, fields[i].name, value, fields[i].low, fields[i].high);
+    }
+    return ZN_OK;
+}
+/* Below 1 where 1 divides by 0. */
+#define ZNI_OPTIMIZER_FIELDS(F) \
+    F(momentum, 'd', 0, 1), F(nesterov, 'i', 0, 1), F(weight_decay, 'd', 0, 1e6), F(clip, 'd', 0, 1e30), F(beta1, 'd', 0, 0.9999999), \
+    F(beta2, 'd', 0, 0.9999999), F(alpha, 'd', 0, 1), F(rho, 'd', 0, 1), F(eps, 'd', 0, 1)
+#define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_optimizer_opts, name), low, high}
+static const zni_option zni_optimizer_fields[] = {ZNI_OPTIMIZER_FIELDS(ZNI_FIELD)};
+#undef ZNI_FIELD
+
 static size_t zni_optimizer_slots(zn_optimizer_kind kind) { return kind == ZN_SGD ? 1 : 2; }
 
 ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer) {
@@ -12092,7 +12129,8 @@ ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimize
     if (o == NULL) return ctx->code;
     o->ctx = ctx;
     o->opts = opts != NULL ? *opts : zn_optimizer_opts_default(ZN_SGD);
-    if (zni_optimizer_collect(o, net) == ZN_OK) {
+    if (zni_options_check(ctx, "optimizer", zni_optimizer_fields, sizeof zni_optimizer_fields / sizeof zni_optimizer_fields[0], &o->opts) == ZN_OK &&
+        zni_optimizer_collect(o, net) == ZN_OK) {
         *out_optimizer = o;
         return ZN_OK;
     }
@@ -12145,6 +12183,7 @@ ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
     if (optimizer == NULL) return ZN_ERROR_ARGUMENT;
     zn_tape_clear(optimizer->ctx);
     if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
+    if (!isfinite(lr)) return zni_fail(optimizer->ctx, ZN_ERROR_ARGUMENT, "optimizer: the learning rate is %g", lr);
     ++optimizer->steps;
     ZNI_OMP(parallel for schedule(dynamic) if (optimizer->values > ZNI_PARALLEL_MIN))
     for (i = 0; i < optimizer->count; ++i) {
@@ -12888,18 +12927,12 @@ ZN_API zn_tensor *zn_distiller_loss(zn_distiller *distiller, zn_tensor *x, zn_te
 
 /* ---- the trainer's options ---- */
 #define ZNI_MAX_EPOCHS 100000
-static const struct { /* name, kind (int or double; a capital: the result does not depend on it), place, bounds: what is checked, and what the recipe says */
-    const char *name;
-    char kind;
-    size_t offset;
-    double low, high;
-} zni_train_fields[] = {
+static const zni_option zni_train_fields[] = { /* what is checked, and what the recipe says */
+#define ZNI_OF_OPTIMIZER(name, kind, low, high) ZNI_FIELD(optimizer.name, kind, low, high)
 #define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_train_opts, name), low, high}
     ZNI_FIELD(epochs, 'i', 1, ZNI_MAX_EPOCHS), ZNI_FIELD(batch, 'i', 1, 1000000), ZNI_FIELD(micro_batch, 'i', 0, 1000000), ZNI_FIELD(lr, 'd', 0, 1e6),
     ZNI_FIELD(schedule.target, 'd', 0, 1e6), ZNI_FIELD(schedule.warmup, 'd', 0, 100000), ZNI_FIELD(schedule.decay, 'd', 0, 1e6),
-    ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_FIELD(optimizer.momentum, 'd', 0, 1), ZNI_FIELD(optimizer.nesterov, 'i', 0, 1),
-    ZNI_FIELD(optimizer.weight_decay, 'd', 0, 1e6), ZNI_FIELD(optimizer.clip, 'd', 0, 1e30), ZNI_FIELD(optimizer.beta1, 'd', 0, 1),
-    ZNI_FIELD(optimizer.beta2, 'd', 0, 1), ZNI_FIELD(optimizer.alpha, 'd', 0, 1), ZNI_FIELD(optimizer.rho, 'd', 0, 1), ZNI_FIELD(optimizer.eps, 'd', 0, 1),
+    ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_OPTIMIZER_FIELDS(ZNI_OF_OPTIMIZER),
     ZNI_FIELD(keep_weights, 'i', 0, 1), ZNI_FIELD(freeze_backbone, 'i', 0, 1), ZNI_FIELD(label_smoothing, 'd', 0, 1), ZNI_FIELD(mixup, 'd', 0, 100),
     ZNI_FIELD(balanced, 'i', 0, 1), ZNI_FIELD(ema, 'd', 0, 0.9999999), ZNI_FIELD(keep_last, 'i', 0, 1), ZNI_FIELD(eval_batch, 'i', 0, 1000000),
     ZNI_FIELD(eval_every, 'i', 1, 100000), ZNI_FIELD(distill.logits, 'd', 0, 1000), ZNI_FIELD(distill.features, 'd', 0, 1000), ZNI_FIELD(distill.clamp, 'd', 0, 1e30),
@@ -12910,20 +12943,9 @@ static const struct { /* name, kind (int or double; a capital: the result does n
     ZNI_FIELD(augment.erase, 'd', 0, 1), ZNI_FIELD(augment.erase_area[0], 'd', 0, 1), ZNI_FIELD(augment.erase_area[1], 'd', 0, 1),
     ZNI_FIELD(augment.erase_ratio[0], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio[1], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio_log, 'i', 0, 1)};
 #undef ZNI_FIELD
+#undef ZNI_OF_OPTIMIZER
 #define ZNI_TRAIN_FIELDS (sizeof zni_train_fields / sizeof zni_train_fields[0])
 
-static double zni_train_field(const zn_train_opts *o, size_t index) {
-    union { const zn_train_opts *opts; const char *bytes; } at;
-    int whole;
-    double real;
-    at.opts = o;
-    if (zni_train_fields[index].kind == 'i' || zni_train_fields[index].kind == 'I') {
-        memcpy(&whole, at.bytes + zni_train_fields[index].offset, sizeof whole);
-        return whole;
-    }
-    memcpy(&real, at.bytes + zni_train_fields[index].offset, sizeof real);
-    return real;
-}
 ZN_API zn_train_opts zn_train_opts_default(void) {
     zn_train_opts o;
     memset(&o, 0, sizeof o);
@@ -12962,12 +12984,7 @@ ZN_API zn_train_opts zn_train_opts_cifar(void) {
     return o;
 }
 static zn_result zni_train_check(zn_ctx *ctx, const zn_train_opts *o) {
-    size_t i;
-    for (i = 0; i < ZNI_TRAIN_FIELDS; ++i) {
-        double value = zni_train_field(o, i);
-        if (!(value >= zni_train_fields[i].low && value <= zni_train_fields[i].high))
-            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: %s is %g, must be in %g..%g", zni_train_fields[i].name, value, zni_train_fields[i].low, zni_train_fields[i].high);
-    }
+    if (zni_options_check(ctx, "training", zni_train_fields, ZNI_TRAIN_FIELDS, o) != ZN_OK) return ctx->code;
     if ((int)o->schedule.kind < 0 || o->schedule.kind > ZN_SCHEDULE_STEP || (int)o->optimizer.kind < 0 || o->optimizer.kind > ZN_ADADELTA)
         return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: unknown schedule %d or optimizer %d", (int)o->schedule.kind, (int)o->optimizer.kind);
     if (o->schedule.warmup >= o->epochs) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: a warm-up of %g epochs leaves nothing of %d", o->schedule.warmup, o->epochs);
@@ -12989,7 +13006,7 @@ static char *zni_train_recipe(zn_net *net, const zn_pack *train, const zn_pack *
                     zni_init_names[o->init], zni_schedule_names[o->schedule.kind], zni_optimizer_names[o->optimizer.kind], (int)o->augment.crop,
                     (int)o->augment.policy, (int)o->augment.input.filter, (unsigned long long)(o->teacher != NULL ? zn_fnv1a64(o->teacher->values, zni_buffer_bytes(o->teacher->values), ZN_FNV_START) : 0), (int)sizeof(zn_real) * 8);
     for (i = 0; i < ZNI_TRAIN_FIELDS; ++i)
-        if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_train_field(o, i));
+        if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_option_value(&zni_train_fields[i], o));
     for (i = 0; i < (size_t)o->schedule.milestone_count; ++i) zni_text_format(&text, "milestone %d\n", o->schedule.milestones[i]);
     for (i = 0; i < 3; ++i) zni_text_format(&text, "mean %.17g\nstd %.17g\n", o->augment.input.mean[i], o->augment.input.std[i]);
     if (!text.failed) return text.chars;

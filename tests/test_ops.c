@@ -487,6 +487,31 @@ static void test_graphs(zn_ctx *ctx) {
     }
 }
 
+/* Options of an optimiser that make no sense, and a learning rate that is no number. */
+static void test_optimizer(zn_ctx *ctx) {
+    static const double values[] = {(double)NAN, -5, 1e31};
+    zn_optimizer *optimizer = NULL;
+    zn_tensor *w = zn_param_zeros(ctx, zn_shape1(2));
+    int field, i;
+    for (field = 0; field < 8; ++field)
+        for (i = 0; i < 3; ++i) {
+            zn_optimizer_opts o = zn_optimizer_opts_default(ZN_ADAM);
+            double *const fields[] = {&o.momentum, &o.weight_decay, &o.clip, &o.beta1, &o.beta2, &o.alpha, &o.rho, &o.eps};
+            *fields[field] = values[i];
+            CHECK(zn_optimizer_create(ctx, NULL, &o, &optimizer) == ZN_ERROR_ARGUMENT && optimizer == NULL);
+            CHECK_HOLDS(zn_error_text(ctx), "must be in 0..");
+            zn_error_clear(ctx);
+        }
+    CHECK(zn_optimizer_create(ctx, NULL, NULL, &optimizer) == ZN_OK);
+    for (i = 0; i < 2; ++i) {
+        CHECK(zn_optimizer_step(optimizer, i == 0 ? (double)NAN : (double)INFINITY) == ZN_ERROR_ARGUMENT && at(w, 0) == 0);
+        CHECK_HOLDS(zn_error_text(ctx), "learning rate");
+        zn_error_clear(ctx);
+    }
+    CHECK(zn_optimizer_step(optimizer, 0.1) == ZN_OK);
+    zn_optimizer_destroy(optimizer);
+}
+
 /* The tape's memory must not grow with the steps. */
 static void test_memory(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 9, 9), "x");
@@ -506,7 +531,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_large_window, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_large_window, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_optimizer, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);
