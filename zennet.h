@@ -657,8 +657,8 @@ ZN_API void zn_search_destroy(zn_search *search);
 ZN_API zn_result zn_search_step(zn_search *search, int *out_more);
 ZN_API zn_result zn_search_save(zn_search *search); /* to state_path; nothing without one */
 ZN_API int zn_search_population(const zn_search *search);
-ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member); /* oldest first */
-/* The course of the search: at most some 2,000 points however long it is. */
+ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member); /* oldest first; ZN_ERROR_ARGUMENT without words past the end */
+/* The course of the search: at most some 2,000 points however long it is; past the end as above. */
 ZN_API int zn_search_points(const zn_search *search);
 ZN_API zn_result zn_search_get_point(const zn_search *search, int index, zn_search_point *out_point);
 ZN_API zn_result zn_search_best(zn_search *search, zn_search_result *out_best);
@@ -835,7 +835,7 @@ ZN_API int zn_pack_classes(const zn_pack *pack);
 ZN_API const char *zn_pack_class_name(const zn_pack *pack, int label); /* NULL when there is no such class */
 ZN_API size_t zn_pack_count(const zn_pack *pack, zn_split split);      /* images of a split */
 ZN_API size_t zn_pack_class_count(const zn_pack *pack, zn_split split, int label);
-/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT when there is none. */
+/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT, without words, when there is none. */
 ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info);
 /* Sets what decodes ZN_ENCODING_FILE (NULL: nothing does). The context's thread, before others read. */
 ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user);
@@ -976,7 +976,7 @@ typedef struct zn_evaluate_opts {
     void *user;
 } zn_evaluate_opts;
 ZN_API zn_evaluate_opts zn_evaluate_opts_default(void);
-/* Runs the network over a split of a pack. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when classes do not
+/* Runs the network over a split of a pack of its context. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when classes do not
    fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
 ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate_opts *opts, zn_metrics **out_metrics);
 ZN_API void zn_metrics_destroy(zn_metrics *metrics);
@@ -1084,7 +1084,7 @@ typedef struct zn_train_result {
     zn_ctx *ctx;
 } zn_train_result;
 /* Trains on the train split of train_pack, tests on the test split of test_pack (NULL: of train_pack; without images there:
-   no tests). The network takes the pack's class names when it has none of its own; otherwise classes are matched by
+   no tests), both of the network's context. The network takes the pack's class names when it has none of its own; otherwise classes are matched by
    name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
    ZN_ERROR_MISMATCH when the checkpoint to resume was made with another recipe. out_result may be NULL; it is filled
    for ZN_OK and ZN_STOPPED, and the caller destroys it. Bit-identical for any number of threads and any rerun. */
@@ -1183,7 +1183,7 @@ typedef struct zn_step_info {
     double macs, bytes;             /* multiply-adds; bytes that must be read and written at least, weights included */
 } zn_step_info;
 ZN_API int zn_session_step_count(const zn_session *session);
-ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info);
+ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info); /* past the end: ZN_ERROR_ARGUMENT without words */
 /* Runs one image, x 3 x R x R, on the calling thread alone; seconds: one value for each step. */
 ZN_API zn_result zn_session_time_steps(zn_session *session, const zn_real *x, double *seconds);
 /* Grad-CAM (arXiv 1610.02391) of the last picture or run of one image: how much each place of the last feature map speaks
@@ -1417,6 +1417,9 @@ static zn_result zni_fail(zn_ctx *ctx, zn_result code, const char *format, ...) 
     va_end(args);
     return code;
 }
+
+/* What a public function says that was given NULL where it takes none; ctx may be NULL itself. */
+static zn_result zni_null(zn_ctx *ctx, const char *function) { return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: NULL was passed", function); }
 
 /* bytes of memory aligned to ZNI_ALIGN, or NULL with ZN_ERROR_MEMORY recorded. bytes 0 gives a valid pointer. */
 static void *zni_alloc(zn_ctx *ctx, size_t bytes) {
@@ -6047,7 +6050,7 @@ ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *c
     zn_gradient_report report;
     zn_tensor *t;
     memset(&report, 0, sizeof report);
-    if (ctx == NULL || loss_fn == NULL) return ZN_ERROR_ARGUMENT;
+    if (ctx == NULL || loss_fn == NULL) return zni_null(ctx, "zn_check_gradients");
     if (!(o.step > 0.0) || o.per_tensor < 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "check_gradients: step and per_tensor must be above 0");
     zn_tape_clear(ctx);
     zn_grad_clear(ctx);
@@ -6475,7 +6478,7 @@ ZN_API zn_result zn_structure_parse(zn_ctx *ctx, const char *text, zn_structure 
     zni_parser p;
     int channels, flat = 0;
     zn_result result;
-    if (ctx == NULL || out_structure == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: NULL");
+    if (ctx == NULL || out_structure == NULL) return zni_null(ctx, "zn_structure_parse");
     *out_structure = NULL;
     if (text == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: text is NULL");
     if (ctx->code != ZN_OK) return ctx->code;
@@ -6574,9 +6577,8 @@ static zn_structure *zni_structure_copy(const zn_structure *s, int extra) {
 ZN_API zn_result zn_structure_split(const zn_structure *s, zn_structure **out_split) {
     zn_structure *split;
     int index;
-    if (out_split == NULL) return ZN_ERROR_ARGUMENT;
-    *out_split = NULL;
-    if (s == NULL) return ZN_ERROR_ARGUMENT;
+    if (out_split != NULL) *out_split = NULL;
+    if (s == NULL || out_split == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_split");
     split = zni_structure_copy(s, s->count);
     if (split == NULL) return s->ctx->code;
     for (index = split->first; index >= 0; index = split->blocks[index].next) {
@@ -7059,7 +7061,7 @@ ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_o
     zn_net_opts defaults = zn_net_opts_default();
     zni_plan plan;
     zn_result result;
-    if (s == NULL || out_count == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || out_count == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_count");
     memset(out_count, 0, sizeof *out_count);
     result = zni_plan_create(&plan, s, opts != NULL ? opts : &defaults);
     if (result != ZN_OK) return result;
@@ -7265,7 +7267,7 @@ static zn_result zni_net_build(zn_net *net) {
 ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **out_net) {
     zn_net *net;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: NULL was passed");
+    if (ctx == NULL || out_net == NULL) return zni_null(ctx, "zn_net_create");
     if (ctx->code != ZN_OK) return ctx->code;
     net = ZNI_NEW_ZERO(ctx, zn_net, 1);
     if (net == NULL) return ctx->code;
@@ -7301,7 +7303,7 @@ ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen) {
 }
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count) {
     int i, j;
-    if (net == NULL || names == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || names == NULL) return zni_null(zn_net_ctx(net), "zn_net_set_class_names");
     if (count != net->opts.classes) return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%d class names for a network of %d classes", count, net->opts.classes);
     for (i = 0; i < count; ++i)
         for (j = 0; j <= i; ++j)
@@ -7550,7 +7552,7 @@ static zn_result zni_stages(const zn_structure *s, int resolution, double *effec
 }
 ZN_API zn_result zn_structure_effective_score(const zn_structure *s, double *out_score) {
     double entropy;
-    if (s == NULL || out_score == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || out_score == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_effective_score");
     return zni_stages(s, 1024, out_score, &entropy);
 }
 ZN_API double zn_structure_depth_penalty(const zn_structure *s) {
@@ -8151,7 +8153,7 @@ ZN_API zn_result zn_scorer_create(zn_ctx *ctx, const zn_score_opts *opts, zn_sco
     zn_score_opts chosen = opts != NULL ? *opts : zn_score_opts_default();
     zn_scorer *s;
     if (out_scorer != NULL) *out_scorer = NULL;
-    if (ctx == NULL || out_scorer == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_scorer_create: NULL was passed");
+    if (ctx == NULL || out_scorer == NULL) return zni_null(ctx, "zn_scorer_create");
     if (ctx->code != ZN_OK) return ctx->code;
     s = ZNI_NEW(ctx, zn_scorer, 1);
     if (s == NULL) return ctx->code;
@@ -8181,7 +8183,7 @@ ZN_API zn_result zn_scorer_run(zn_scorer *scorer, const char *structure, zn_scor
 }
 ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opts *opts, zn_score_result *out_result) {
     zn_scorer *s = NULL;
-    if (ctx == NULL || structure == NULL || out_result == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_score: NULL was passed");
+    if (ctx == NULL || structure == NULL || out_result == NULL) return zni_null(ctx, "zn_score");
     memset(out_result, 0, sizeof *out_result);
     if (zn_scorer_create(ctx, opts, &s) == ZN_OK) zn_scorer_run(s, structure, out_result);
     zn_scorer_destroy(s);
@@ -8391,7 +8393,7 @@ ZN_API zn_result zn_space_candidates(const zn_structure *s, int block, const cha
     zn_structure one;
     char text[256];
     int index, name, out, bottleneck, depth;
-    if (s == NULL || space_text == NULL || on_candidate == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || space_text == NULL || on_candidate == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_space_candidates");
     if (zni_space_read(&space, s->ctx, space_text) != ZN_OK || (index = zni_super_block(s, block)) < 0) return s->ctx->code;
     one = *s;
     one.blocks = &b;
@@ -9118,7 +9120,7 @@ ZN_API zn_result zn_search_create(zn_ctx *ctx, const char *start, const zn_searc
     zn_search *e;
     const char *space;
     if (out_search != NULL) *out_search = NULL;
-    if (ctx == NULL || start == NULL || out_search == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_create: NULL was passed");
+    if (ctx == NULL || start == NULL || out_search == NULL) return zni_null(ctx, "zn_search_create");
     if (ctx->code != ZN_OK) return ctx->code;
     e = ZNI_NEW_ZERO(ctx, zn_search, 1);
     if (e == NULL) return ctx->code;
@@ -9153,7 +9155,7 @@ static zn_result zni_search_generation(zn_search *e) {
 }
 ZN_API zn_result zn_search_step(zn_search *e, int *out_more) {
     int stop;
-    if (e == NULL || out_more == NULL) return ZN_ERROR_ARGUMENT;
+    if (e == NULL || out_more == NULL) return zni_null(e != NULL ? e->ctx : NULL, "zn_search_step");
     *out_more = 0;
     if (e->ctx->code != ZN_OK) return e->ctx->code;
     zni_search_trim(e);
@@ -9219,7 +9221,7 @@ static zn_result zni_search_finals(zn_search *e, zn_search_result *out) {
 }
 ZN_API zn_result zn_search_best(zn_search *e, zn_search_result *out_best) {
     int i, best = 0;
-    if (e == NULL || out_best == NULL) return ZN_ERROR_ARGUMENT;
+    if (e == NULL || out_best == NULL) return zni_null(e != NULL ? e->ctx : NULL, "zn_search_best");
     memset(out_best, 0, sizeof *out_best);
     if (e->ctx->code != ZN_OK) return e->ctx->code;
     if (e->count == 0) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: the population is still empty");
@@ -9234,7 +9236,7 @@ ZN_API zn_result zn_search_run(zn_ctx *ctx, const char *start, const zn_search_o
     zn_search *e;
     zn_result result;
     int more = 1;
-    if (out_best == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_run: NULL was passed");
+    if (out_best == NULL) return zni_null(ctx, "zn_search_run");
     memset(out_best, 0, sizeof *out_best);
     result = zn_search_create(ctx, start, opts, &e);
     if (result != ZN_OK) return result;
@@ -9718,7 +9720,7 @@ ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in) {
     return field == NULL ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "input: the field %s is out of its bounds", field);
 }
 ZN_API zn_result zn_net_set_input(zn_net *net, const zn_input *in) {
-    if (net == NULL || in == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || in == NULL) return zni_null(zn_net_ctx(net), "zn_net_set_input");
     if (zn_input_check(net->ctx, in) != ZN_OK) return ZN_ERROR_ARGUMENT;
     net->input = *in;
     return ZN_OK;
@@ -10390,7 +10392,7 @@ static zn_result zni_pack_load(zn_pack *p, const char *path) {
 ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
     zn_pack *p;
     if (out_pack != NULL) *out_pack = NULL;
-    if (ctx == NULL || path == NULL || out_pack == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_open: NULL was passed");
+    if (ctx == NULL || path == NULL || out_pack == NULL) return zni_null(ctx, "zn_pack_open");
     if (ctx->code != ZN_OK) return ctx->code;
     p = ZNI_NEW_ZERO(ctx, zn_pack, 1);
     if (p == NULL) return ctx->code;
@@ -10532,7 +10534,7 @@ ZN_API zn_result zn_pack_writer_create(zn_ctx *ctx, const char *path, const char
     zn_pack_writer *w;
     if (out_writer != NULL) *out_writer = NULL;
     if (ctx == NULL || path == NULL || class_names == NULL || out_writer == NULL)
-        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_writer_create: NULL was passed");
+        return zni_null(ctx, "zn_pack_writer_create");
     if (ctx->code != ZN_OK) return ctx->code;
     w = ZNI_NEW_ZERO(ctx, zn_pack_writer, 1);
     if (w == NULL) return ctx->code;
@@ -10550,7 +10552,7 @@ ZN_API zn_result zn_pack_writer_add(zn_pack_writer *writer, const zn_pack_info *
     zni_pack_record r;
     const char *fault;
     void *items;
-    if (writer == NULL || image == NULL) return ZN_ERROR_ARGUMENT;
+    if (writer == NULL || image == NULL) return zni_null(writer != NULL ? writer->ctx : NULL, "zn_pack_writer_add");
     if (writer->ctx->code != ZN_OK) return writer->ctx->code;
     memset(&r, 0, sizeof r);
     r.offset = writer->offset;
@@ -10594,8 +10596,9 @@ ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_has
     unsigned char header[ZNI_PACK_HEADER], record[ZNI_PACK_RECORD];
     uint64_t sum = ZN_FNV_START, size = 0;
     size_t i;
-    if (writer == NULL || writer->finished) return ZN_ERROR_ARGUMENT;
+    if (writer == NULL) return ZN_ERROR_ARGUMENT;
     if (writer->ctx->code != ZN_OK) return writer->ctx->code;
+    if (writer->finished) return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "cannot finish: the pack is finished");
     if (writer->images == 0) return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "%s: cannot pack: there are no images", writer->file.path);
     zni_put_le(header, writer->classes.length, 4);
     zni_pack_writer_index(writer, header, 4, &sum, &size);
@@ -11704,7 +11707,7 @@ ZN_API zn_result zn_net_load_tensors(zn_net *net, const char *path, const zn_loa
     zni_archive a;
     zn_result result;
     if (out_report != NULL) memset(out_report, 0, sizeof *out_report);
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_load_tensors");
     result = zni_archive_open(net->ctx, path, &a);
     if (result == ZN_OK) result = zni_net_take(net, &a, opts, out_report);
     zni_archive_close(&a);
@@ -11716,7 +11719,7 @@ ZN_API zn_result zn_net_load_checkpoint(zn_ctx *ctx, const char *path, const zn_
     zn_net *net = NULL;
     int k, fits = 0;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load_checkpoint: NULL was passed");
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_null(ctx, "zn_net_load_checkpoint");
     if (zni_archive_open(ctx, path, &a) == ZN_OK) {
         const zni_entry *head = zni_archive_find(&a, "fc_linear.netblock.weight");
         if (o.classes == 0 && head != NULL && head->dims == 2 && head->n[0] <= ZN_MAX_CLASSES) o.classes = (int)head->n[0];
@@ -11741,7 +11744,7 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
     zni_archive a;
     zn_result result;
     size_t i;
-    if (ctx == NULL || path == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_file_list: NULL was passed");
+    if (ctx == NULL || path == NULL) return zni_null(ctx, "zn_file_list");
     result = zni_archive_open(ctx, path, &a);
     for (i = 0; result == ZN_OK && on_metadata != NULL && i < a.pair_count; ++i) on_metadata(a.pairs[i].key.text, a.pairs[i].value.text, user);
     for (i = 0; result == ZN_OK && on_tensor != NULL && i < a.count; ++i) {
@@ -11902,7 +11905,7 @@ static void zni_store_net(zni_store *s, const zn_net *net) {
 }
 ZN_API zn_result zn_net_save(const zn_net *net, const char *path) {
     zni_store s;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_save");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     zni_store_begin(&s, net->ctx);
     zni_store_net(&s, net);
@@ -12002,7 +12005,7 @@ ZN_API zn_result zn_net_load(zn_ctx *ctx, const char *path, zn_net **out_net) {
     zni_archive a;
     zn_net *net = NULL;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load: NULL was passed");
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_null(ctx, "zn_net_load");
     if (zni_archive_open(ctx, path, &a) == ZN_OK) {
         if (zni_archive_text(&a, "zennet") == NULL)
             zni_archive_fail(&a, ZN_ERROR_FORMAT, NULL, "it holds tensors, but not the network's description; say which structure it is of");
@@ -12245,7 +12248,7 @@ static zn_result zni_sampler_balanced(const zn_pack *pack, zn_split split, zn_rn
 ZN_API zn_result zn_sampler_draw(const zn_pack *pack, zn_split split, int balanced, uint64_t seed, int epoch, uint32_t *order) {
     zn_rng rng = zni_train_stream(seed, epoch, ZNI_STREAM_ORDER, 0);
     size_t i, images = zn_pack_count(pack, split);
-    if (pack == NULL || order == NULL) return ZN_ERROR_ARGUMENT;
+    if (pack == NULL || order == NULL) return zni_null(pack != NULL ? pack->ctx : NULL, "zn_sampler_draw");
     if (pack->ctx->code != ZN_OK) return pack->ctx->code;
     if (images == 0) return zni_fail(pack->ctx, ZN_ERROR_ARGUMENT, "%s: the split has no images", pack->path);
     if (balanced) return zni_sampler_balanced(pack, split, &rng, order);
@@ -12271,7 +12274,7 @@ static int zni_net_class_find(const zn_net *net, const char *name) {
 }
 ZN_API zn_result zn_class_map(const zn_net *net, const zn_pack *pack, int by_index, int *map) {
     int i, classes = zn_pack_classes(pack);
-    if (net == NULL || pack == NULL || map == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || pack == NULL || map == NULL) return zni_null(zn_net_ctx(net), "zn_class_map");
     for (i = 0; i < classes; ++i) {
         size_t images = zn_pack_class_count(pack, ZN_SPLIT_TRAIN, i) + zn_pack_class_count(pack, ZN_SPLIT_TEST, i);
         map[i] = !by_index ? zni_net_class_find(net, pack->class_names[i]) : i < net->opts.classes ? i : -1;
@@ -12390,7 +12393,7 @@ ZN_API zn_result zn_loader_create(const zn_pack *pack, const zn_loader_opts *opt
     zn_loader_opts o = opts != NULL ? *opts : zn_loader_opts_default();
     zn_loader *l;
     if (out_loader != NULL) *out_loader = NULL;
-    if (pack == NULL || out_loader == NULL) return ZN_ERROR_ARGUMENT;
+    if (pack == NULL || out_loader == NULL) return zni_null(pack != NULL ? pack->ctx : NULL, "zn_loader_create");
     if (o.class_map == NULL) o.classes = pack->classes;
     if (zni_loader_check(pack, &o) != ZN_OK) return pack->ctx->code;
     l = ZNI_NEW_ZERO(pack->ctx, zn_loader, 1);
@@ -12469,8 +12472,10 @@ static zn_result zni_loader_order(zn_loader *l, int epoch) {
 ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch) {
     size_t batch, first, left;
     int count;
-    if (loader == NULL || out_batch == NULL || index >= zn_loader_batches(loader) || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (loader == NULL || out_batch == NULL) return zni_null(loader != NULL ? loader->ctx : NULL, "zn_loader_load");
     if (loader->ctx->code != ZN_OK) return loader->ctx->code;
+    if (index >= zn_loader_batches(loader) || epoch < 0)
+        return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: there is no batch %lu of %lu in epoch %d", (unsigned long)index, (unsigned long)zn_loader_batches(loader), epoch);
     batch = (size_t)loader->opts.batch;
     first = index * batch;
     left = loader->images - first;
@@ -12494,7 +12499,10 @@ ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_b
 ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position, unsigned char *rgb, int *out_label) {
     zn_rng rng;
     zn_pack_info info;
-    if (loader == NULL || rgb == NULL || !loader->opts.random || position >= loader->images || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (loader == NULL || rgb == NULL) return zni_null(loader != NULL ? loader->ctx : NULL, "zn_loader_preview");
+    if (!loader->opts.random) return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: only a random one has previews");
+    if (position >= loader->images || epoch < 0)
+        return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: there is no image %lu of %lu in epoch %d", (unsigned long)position, (unsigned long)loader->images, epoch);
     if (zni_loader_order(loader, epoch) != ZN_OK) return loader->ctx->code;
     loader->numbers[0] = loader->order[position];
     loader->results[0] = (unsigned char)zn_pack_rgb(loader->pack, loader->opts.split, loader->numbers[0], loader->rgb);
@@ -12506,6 +12514,10 @@ ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position
 }
 
 /* ---- evaluation ---- */
+/* Errors of a network and its pack go to one context. */
+static zn_result zni_pack_own(const zn_net *net, const zn_pack *pack, const char *function) {
+    return pack->ctx == net->ctx ? ZN_OK : zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "%s: %s was opened in another context than the network's", function, pack->path);
+}
 ZN_API zn_evaluate_opts zn_evaluate_opts_default(void) {
     zn_evaluate_opts o;
     memset(&o, 0, sizeof o);
@@ -12603,7 +12615,8 @@ ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate
     zn_result result;
     int *map;
     if (out_metrics != NULL) *out_metrics = NULL;
-    if (net == NULL || pack == NULL || out_metrics == NULL || net->ctx != pack->ctx) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || pack == NULL || out_metrics == NULL) return zni_null(zn_net_ctx(net), "zn_evaluate");
+    if (zni_pack_own(net, pack, "zn_evaluate") != ZN_OK) return ZN_ERROR_ARGUMENT;
     load.split = o.split;
     load.batch = o.batch;
     load.random = 0;
@@ -12714,7 +12727,7 @@ static size_t zni_net_value_count(const zn_net *net) { return zni_buffer_bytes(n
 ZN_API zn_result zn_ema_create(zn_net *net, double decay, zn_ema **out_ema) {
     zn_ema *e;
     if (out_ema != NULL) *out_ema = NULL;
-    if (net == NULL || out_ema == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_ema == NULL) return zni_null(zn_net_ctx(net), "zn_ema_create");
     if (!(decay > 0.0 && decay < 1.0)) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "average of weights: the decay %g must be above 0 and below 1", decay);
     e = ZNI_NEW_ZERO(net->ctx, zn_ema, 1);
     if (e == NULL) return net->ctx->code;
@@ -12887,7 +12900,7 @@ ZN_API zn_result zn_distiller_create(zn_net *student, zn_net *teacher, int size,
     zn_distill_opts o = opts != NULL ? *opts : zn_distill_opts_default();
     zn_distiller *d;
     if (out_distiller != NULL) *out_distiller = NULL;
-    if (student == NULL || teacher == NULL || optimizer == NULL || out_distiller == NULL) return ZN_ERROR_ARGUMENT;
+    if (student == NULL || teacher == NULL || optimizer == NULL || out_distiller == NULL) return zni_null(zn_net_ctx(student), "zn_distiller_create");
     if (student->ctx != teacher->ctx || student == teacher) return zni_fail(student->ctx, ZN_ERROR_ARGUMENT, "distillation: teacher and student must be two networks of one context");
     if (student->opts.classes != teacher->opts.classes)
         return zni_fail(student->ctx, ZN_ERROR_MISMATCH, "distillation: the teacher has %d classes, the student %d", teacher->opts.classes, student->opts.classes);
@@ -13453,7 +13466,7 @@ ZN_API zn_result zn_train_history(zn_ctx *ctx, const char *path, zn_train_result
     zni_archive a;
     zn_train_result *r;
     if (out_result != NULL) *out_result = NULL;
-    if (ctx == NULL || path == NULL || out_result == NULL) return ZN_ERROR_ARGUMENT;
+    if (ctx == NULL || path == NULL || out_result == NULL) return zni_null(ctx, "zn_train_history");
     r = ctx->code == ZN_OK ? ZNI_NEW_ZERO(ctx, zn_train_result, 1) : NULL;
     if (r == NULL) return ctx->code;
     r->ctx = ctx;
@@ -13468,7 +13481,8 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
     zni_trainer t;
     zn_result result;
     if (out_result != NULL) *out_result = NULL;
-    if (net == NULL || train_pack == NULL || net->ctx != train_pack->ctx || (test_pack != NULL && test_pack->ctx != net->ctx)) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || train_pack == NULL) return zni_null(zn_net_ctx(net), "zn_train_run");
+    if (zni_pack_own(net, train_pack, "zn_train_run") != ZN_OK || (test_pack != NULL && zni_pack_own(net, test_pack, "zn_train_run") != ZN_OK)) return ZN_ERROR_ARGUMENT;
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     memset(&t, 0, sizeof t);
     t.ctx = net->ctx;
@@ -15385,7 +15399,7 @@ ZN_API zn_result zn_session_bytes(const zn_net *net, const zn_session_opts *opts
     zni_compiler c;
     zn_session *none;
     if (out_bytes != NULL) *out_bytes = 0;
-    if (net == NULL || out_bytes == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_bytes == NULL) return zni_null(zn_net_ctx(net), "zn_session_bytes");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (zni_session_compile(&c, net, opts) == ZN_OK) *out_bytes = zni_size_add(zni_session_layout(&c, NULL, &none), ZNI_ALIGN - 1);
     zni_compiler_free(&c);
@@ -15398,7 +15412,7 @@ static zn_result zni_session_make(const zn_net *net, const zn_session_opts *opts
     unsigned char *base = (unsigned char *)memory;
     size_t need;
     if (out_session != NULL) *out_session = NULL;
-    if (net == NULL || out_session == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_session == NULL) return zni_null(zn_net_ctx(net), "zn_session_create");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (zni_session_compile(&c, net, opts) == ZN_OK) {
         need = zni_session_layout(&c, NULL, &s);
@@ -15420,7 +15434,7 @@ static zn_result zni_session_make(const zn_net *net, const zn_session_opts *opts
 ZN_API zn_result zn_session_create(const zn_net *net, const zn_session_opts *opts, zn_session **out_session) { return zni_session_make(net, opts, NULL, 0, out_session); }
 ZN_API zn_result zn_session_create_in(const zn_net *net, const zn_session_opts *opts, void *memory, size_t bytes, zn_session **out_session) {
     if (memory == NULL && out_session != NULL) *out_session = NULL;
-    return memory == NULL ? ZN_ERROR_ARGUMENT : zni_session_make(net, opts, memory, bytes, out_session);
+    return memory == NULL ? zni_null(zn_net_ctx(net), "zn_session_create_in") : zni_session_make(net, opts, memory, bytes, out_session);
 }
 ZN_API void zn_session_destroy(zn_session *s) {
     if (s != NULL && s->ctx != NULL) zni_free(s->ctx, s);
@@ -15826,7 +15840,7 @@ ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int res
     zn_ctx *ctx;
     zn_count count;
     zni_replace file;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_export_onnx");
     ctx = net->ctx;
     if (ctx->code != ZN_OK) return ctx->code;
     if (batch < 0 || batch > 65536) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "ONNX: batch is %d, must be 0 (any) to 65536", batch);
@@ -16216,7 +16230,7 @@ ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, 
     zn_report_opts o = opts != NULL ? *opts : zn_report_opts_default();
     zni_text text;
     zni_replace file;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_report_write");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (o.mistakes < 0 || o.mistakes > 200 || o.thumbnail < 16 || o.thumbnail > 256)
         return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "report: %d mistakes must be 0..200, thumbnails of %d pixels 16..256", o.mistakes, o.thumbnail);
