@@ -246,9 +246,10 @@ ZN_API zn_shape zn_shape4(int n, int c, int h, int w);
 
 /* A tensor of zeros that no gradient flows into. NULL (and the error in ctx) when a size is below 1 or memory is out. */
 ZN_API zn_tensor *zn_tensor_create(zn_ctx *ctx, zn_shape shape);
-/* The same, filled with values (as many as the shape holds, row-major), which are copied. */
+/* The same, filled with values (as many as the shape holds, row-major), which are copied; NULL leaves zeros. */
 ZN_API zn_tensor *zn_tensor_from(zn_ctx *ctx, zn_shape shape, const zn_real *values);
-/* A trainable tensor with uniform start values in +-1/sqrt(fan_in), fan_in = product of all sizes but the first. */
+/* A trainable tensor with uniform start values in +-1/sqrt(fan_in), fan_in = product of all sizes but the first; rng
+   NULL leaves zeros. */
 ZN_API zn_tensor *zn_param(zn_ctx *ctx, zn_shape shape, zn_rng *rng);
 ZN_API zn_tensor *zn_param_zeros(zn_ctx *ctx, zn_shape shape);
 /* Frees a created tensor at once; NULL and results of operations are left alone. No tape may still refer to it. */
@@ -259,6 +260,8 @@ ZN_API size_t zn_tensor_count(const zn_tensor *t); /* values in it */
 ZN_API zn_real *zn_tensor_data(zn_tensor *t);      /* row-major values; writable for created tensors; NULL for NULL */
 ZN_API const zn_real *zn_tensor_grad(const zn_tensor *t); /* of a trainable tensor after zn_backward, else NULL */
 ZN_API const char *zn_tensor_name(const zn_tensor *t);    /* "" when it has none */
+/* For what zn_param and zn_param_zeros made, and a network's parameters; other tensors are left alone: they have no place
+   for a gradient. */
 ZN_API void zn_tensor_set_trainable(zn_tensor *t, int trainable);
 ZN_API int zn_tensor_trainable(const zn_tensor *t);
 ZN_API double zn_tensor_value(const zn_tensor *t);        /* the only value of a one-element tensor; NaN for others */
@@ -277,7 +280,8 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
 ZN_API zn_tensor *zn_linear(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias);
 /* x N C H W (or N C); gamma, beta, running_mean, running_var C. training: normalises with the biased batch variance and
    moves the running values by momentum towards the batch's (the variance unbiased, and not at all from one value per
-   channel); otherwise normalises with the running values. running_* may both be NULL in training. */
+   channel); otherwise normalises with the running values. running_* may both be NULL in training. eps, here and below:
+   finite, not negative. */
 ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
                                 zn_tensor *running_var, int training, double momentum, double eps);
 /* x N C H W in `groups` groups of channels; gamma, beta C. (Wu & He 2018) */
@@ -4682,6 +4686,12 @@ static int zni_need_count(zn_ctx *ctx, const char *op, const char *what, const z
     return 0;
 }
 
+static int zni_need_eps(zn_ctx *ctx, const char *op, double eps) {
+    if (eps >= 0.0 && isfinite(eps)) return 1;
+    zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: eps is %g, must be finite and not negative", op, eps);
+    return 0;
+}
+
 ZNI_INLINE double zni_sigmoid(double x) { return x >= 0.0 ? 1.0 / (1.0 + exp(-x)) : exp(x) / (1.0 + exp(x)); }
 
 /* sum of x[i] and of x[i]*y[i] over a plane, eight partial sums in double so that it vectorises in a fixed order */
@@ -4937,10 +4947,11 @@ ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
     if (!zni_need_count(ctx, "batch_norm", "gamma", gamma, channels) || !zni_need_count(ctx, "batch_norm", "beta", beta, channels) ||
         !zni_need_count(ctx, "batch_norm", "running_mean", running_mean, channels) || !zni_need_count(ctx, "batch_norm", "running_var", running_var, channels))
         return NULL;
-    if (!training && (running_mean == NULL || running_var == NULL)) {
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "batch_norm: evaluation needs running statistics");
+    if ((running_mean == NULL) != (running_var == NULL) || (!training && running_mean == NULL)) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "batch_norm: evaluation needs running statistics, training both of them or none");
         return NULL;
     }
+    if (!zni_need_eps(ctx, "batch_norm", eps)) return NULL;
     in[0] = x;
     in[1] = gamma;
     in[2] = beta;
@@ -5047,6 +5058,7 @@ ZN_API zn_tensor *zn_group_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "group_norm: %d groups do not divide %d channels", groups, x->shape.n[1]);
         return NULL;
     }
+    if (!zni_need_eps(ctx, "group_norm", eps)) return NULL;
     in[0] = x;
     in[1] = gamma;
     in[2] = beta;
@@ -5633,6 +5645,7 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "shuffle_attention: 2 * %d groups do not divide %d channels", groups, x->shape.n[1]);
         return NULL;
     }
+    if (!zni_need_eps(ctx, "shuffle_attention", eps)) return NULL;
     half = (size_t)(x->shape.n[1] / (2 * groups));
     in[0] = x;
     in[1] = cweight;

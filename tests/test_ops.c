@@ -170,7 +170,7 @@ static void check_refused(zn_ctx *ctx, zn_tensor *result, const char *which) {
 }
 static void test_refusals(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 5, 5), "x"), *w = filled(ctx, zn_shape4(6, 4, 3, 3), "w"), *v = filled(ctx, zn_shape1(4), "v"), *bad = filled(ctx, zn_shape1(3), "v");
-    zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m");
+    zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m"), *one = filled(ctx, zn_shape1(1), "one");
     zn_ctx *other = NULL;
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(0, 3)), "a size of 0");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
@@ -186,6 +186,11 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_linear(ctx, x, w, NULL), "maps into a linear layer");
     check_refused(ctx, zn_batch_norm(ctx, x, v, bad, v, v, 0, 0.1, 1e-3), "batch norm of other sizes");
     check_refused(ctx, zn_batch_norm(ctx, x, v, v, NULL, NULL, 0, 0.1, 1e-3), "evaluation without running values");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, v, NULL, 1, 0.1, 1e-3), "one running value of two");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, NULL, v, 1, 0.1, 1e-3), "one running value of two");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, v, v, 1, 0.1, -1e-3), "a negative eps");
+    check_refused(ctx, zn_group_norm(ctx, x, v, v, 2, (double)NAN), "an eps that is no number");
+    check_refused(ctx, zn_shuffle_attention(ctx, x, one, one, one, one, one, one, 2, (double)INFINITY), "an infinite eps");
     check_refused(ctx, zn_group_norm(ctx, x, v, v, 3, 1e-5), "groups that do not divide");
     check_refused(ctx, zn_add(ctx, x, m), "add of unlike shapes");
     check_refused(ctx, zn_mul(ctx, x, bad), "mul of unlike shapes");
@@ -213,6 +218,8 @@ static void test_refusals(zn_ctx *ctx) {
     zn_ctx_destroy(other);
     CHECK(zn_backward(ctx, zn_relu(ctx, x)) != ZN_OK); /* many values are no loss */
     zn_error_clear(ctx);
+    zn_tensor_set_trainable(x, 1); /* has no place for a gradient */
+    CHECK(!zn_tensor_trainable(x) && at(zn_param(ctx, zn_shape1(1), NULL), 0) == 0 && at(zn_tensor_from(ctx, zn_shape1(1), NULL), 0) == 0);
     CHECK(zn_tensor_data(NULL) == NULL && zn_tensor_grad(NULL) == NULL && zn_tensor_count(NULL) == 0);
     zn_tensor_destroy(NULL);
     zn_tape_clear(ctx);
