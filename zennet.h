@@ -397,9 +397,9 @@ typedef struct zn_net_opts {
     int reslink;              /* residual links of super blocks; 1 */
     int bn;                   /* batch norm of the main path of super blocks; 1 */
     zn_projection projection; /* FACE */
-    double bn_momentum;       /* 0.01 */
-    double bn_eps;            /* 1e-3 */
-    double gn_eps;            /* 1e-5 */
+    double bn_momentum;       /* 0.01; 0..1 */
+    double bn_eps;            /* 1e-3; finite, above 0 */
+    double gn_eps;            /* 1e-5; the same */
     int train_attention;      /* 1: gates and scales are trained, as the paper means; 0: never, as its code does */
 } zn_net_opts;
 ZN_API zn_net_opts zn_net_opts_default(void);
@@ -6803,6 +6803,7 @@ static zn_result zni_plan_create(zni_plan *plan, const zn_structure *s, const zn
     if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES)
         return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
     if ((int)opts->attention < 0 || opts->attention > ZN_ATTENTION_SA) return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "unknown attention %d", (int)opts->attention);
+    if ((int)opts->projection < 0 || opts->projection > ZN_PROJECTION_ZENNAS) return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "unknown projection rule %d", (int)opts->projection);
     for (index = s->first; index >= 0; index = s->blocks[index].next) {
         plan->features = s->blocks[index].out;
         if (zni_plan_block(plan, -1, s, index)) continue;
@@ -7287,8 +7288,8 @@ ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **ou
     net->ctx = ctx;
     net->opts = opts != NULL ? *opts : zn_net_opts_default();
     net->input = zn_input_default();
-    if (!(net->opts.bn_eps > 0.0) || !(net->opts.gn_eps > 0.0) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
+    if (!(net->opts.bn_eps > 0.0 && isfinite(net->opts.bn_eps)) || !(net->opts.gn_eps > 0.0 && isfinite(net->opts.gn_eps)) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be finite and above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
     else if (zni_net_build(net) == ZN_OK) {
         *out_net = net;
         return ZN_OK;
@@ -9087,7 +9088,6 @@ static zn_result zni_search_check(zn_search *e) {
     if (zn_score_text(o->score) == NULL) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown score %d", (int)o->score);
     if (zni_search_sieves(o) && (o->finalists < 1 || o->final_repeat < 1))
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a sieve needs finalists and final_repeat of at least 1");
-    if ((int)o->projection < 0 || o->projection > ZN_PROJECTION_ZENNAS) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown projection rule %d", (int)o->projection);
     if (o->max_layers < 0 || !(o->max_params >= 0.0) || !(o->max_flops >= 0.0) || !(o->max_effective >= 0.0) || !(o->max_latency_ms >= 0.0))
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a budget cannot be negative (0 is none)");
     if (e->space_text == NULL) return e->ctx->code != ZN_OK ? e->ctx->code : zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown search space %d", (int)o->space);
