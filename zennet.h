@@ -604,7 +604,8 @@ typedef struct zn_search_opts {
     int exact_counts;            /* 0; 1: max_params limits the exact parameters and max_flops the exact MACs */
     double max_effective;        /* largest effective score. The published 0.5 refuses both published networks. */
     double max_latency_ms;       /* per image, in evaluation, with links, batch 1 */
-    double (*latency_fn)(const char *structure, void *user); /* ms, called by one thread at a time. NULL: the sum over a
+    double (*latency_fn)(const char *structure, void *user); /* ms, at least 0 and finite (else ZN_ERROR_NUMBER
+                                    with the structure), called by one thread at a time. NULL: the sum over a
                                     table of convolutions, each measured once when it first appears. The table is part of
                                     the state; two searches that measure anew may part ways where timings do. */
     zn_score_kind score;         /* ZEN, one draw */
@@ -627,7 +628,7 @@ typedef struct zn_search_opts {
                                     allocator is then called from several threads at once. */
     double time_limit;           /* seconds, 0: none; looked at between generations */
     const char *state_path;      /* NULL; else the search is saved there (atomically) and goes on from there if it exists */
-    double save_seconds;         /* between saves; 10 */
+    double save_seconds;         /* between saves, at least 0; 10 */
     int (*on_progress)(const zn_search_point *point, void *user); /* after each generation; not 0 stops the search */
     void *user;
 } zn_search_opts;
@@ -8639,8 +8640,10 @@ static int zni_search_fits(zn_search *e, const zn_structure *s, zni_member *job)
     if (zn_structure_effective_score(s, &m->effective) != ZN_OK || !zni_within(e, ZN_BUDGET_EFFECTIVE, m->effective, e->opts.max_effective)) return 0;
     if (!(e->opts.max_latency_ms > 0.0)) return 1;
     begin = zni_seconds();
-    if (e->opts.latency_fn != NULL) m->latency_ms = e->opts.latency_fn(job->text, e->opts.user);
-    else {
+    if (e->opts.latency_fn != NULL) {
+        m->latency_ms = e->opts.latency_fn(job->text, e->opts.user);
+        if (!(m->latency_ms >= 0.0 && isfinite(m->latency_ms))) zni_fail(e->ctx, ZN_ERROR_NUMBER, "search: latency_fn gave %g ms for %.900s", m->latency_ms, job->text);
+    } else {
         sum.search = e;
         sum.ms = 0.0;
         zn_structure_count_layers(s, &n, e->opts.resolution, zni_latency_layer, &sum, &count);
@@ -9086,6 +9089,10 @@ static zn_result zni_search_check(zn_search *e) {
     if (o->population < 1 || o->population > 65536 || o->generation < 1 || o->generation > 4096 || o->iterations < 1 || o->threads < 0 || o->threads > 1024)
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: population must be 1 to 65536, generation 1 to 4096, iterations at least 1, threads 0 to 1024");
     if (zn_score_text(o->score) == NULL) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown score %d", (int)o->score);
+    if (o->sieve_score != -1 && zn_score_text((zn_score_kind)o->sieve_score) == NULL) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown score %d of a sieve (-1 is none)", o->sieve_score);
+    if (o->sieve_batch < 0 || o->sieve_resolution < 0) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: sieve_batch %d and sieve_resolution %d cannot be negative", o->sieve_batch, o->sieve_resolution);
+    if (!(o->time_limit >= 0.0) || !(o->save_seconds >= 0.0))
+        return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: time_limit %g and save_seconds %g cannot be negative", o->time_limit, o->save_seconds);
     if (zni_search_sieves(o) && (o->finalists < 1 || o->final_repeat < 1))
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a sieve needs finalists and final_repeat of at least 1");
     if (o->max_layers < 0 || !(o->max_params >= 0.0) || !(o->max_flops >= 0.0) || !(o->max_effective >= 0.0) || !(o->max_latency_ms >= 0.0))

@@ -271,10 +271,15 @@ static void check_refused(zn_ctx *ctx, const char *start, const zn_search_opts *
     CHECK_HOLDS(zn_error_text(ctx), reason);
     zn_error_clear(ctx);
 }
+static double latency_of(const char *structure, void *user) {
+    (void)structure;
+    return *(const double *)user;
+}
 static void test_refused(zn_ctx *ctx) {
+    double latencies[] = {(double)NAN, (double)INFINITY, -1};
     zn_search_opts o = small_opts(), good = o;
     zn_search_result r;
-    int unknown = -1;
+    int unknown = -1, i;
     check_refused(ctx, START "x", &o, ZN_ERROR_STRUCTURE, "column");
     check_refused(ctx, START "BN(64)", &o, ZN_ERROR_UNSUPPORTED, "super blocks only, not BN");
     check_refused(ctx, NULL, &o, ZN_ERROR_ARGUMENT, "NULL");
@@ -296,6 +301,31 @@ static void test_refused(zn_ctx *ctx) {
     o = good;
     o.sieve_score = 99;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score 99");
+    o = good;
+    o.sieve_score = -2;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score -2");
+    o = good;
+    o.sieve_batch = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "sieve_batch -1");
+    o = good;
+    o.time_limit = (double)NAN;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "time_limit");
+    o = good;
+    o.time_limit = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "time_limit -1");
+    o = good;
+    o.save_seconds = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "save_seconds -1");
+    o = good;
+    o.projection = (zn_projection)unknown;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "projection rule -1");
+    o = good;
+    o.max_latency_ms = 1;
+    o.latency_fn = latency_of;
+    for (i = 0; i < 3; ++i) {
+        o.user = &latencies[i];
+        check_refused(ctx, START, &o, ZN_ERROR_NUMBER, "ms for SuperConvK3BNRELU(3,");
+    }
     o = good;
     o.classes = 0;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "classes");
