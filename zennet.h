@@ -244,7 +244,8 @@ ZN_API zn_shape zn_shape2(int a, int b);
 ZN_API zn_shape zn_shape3(int a, int b, int c);
 ZN_API zn_shape zn_shape4(int n, int c, int h, int w);
 
-/* A tensor of zeros that no gradient flows into. NULL (and the error in ctx) when a size is below 1 or memory is out. */
+/* A tensor of zeros that no gradient flows into. NULL with the error in ctx: ZN_ERROR_ARGUMENT when a size is below 1 or
+   there are not 1 to 4 of them, ZN_ERROR_MEMORY when memory is out or no size_t holds the bytes. */
 ZN_API zn_tensor *zn_tensor_create(zn_ctx *ctx, zn_shape shape);
 /* The same, filled with values (as many as the shape holds, row-major), which are copied; NULL leaves zeros. */
 ZN_API zn_tensor *zn_tensor_from(zn_ctx *ctx, zn_shape shape, const zn_real *values);
@@ -512,7 +513,7 @@ typedef struct zn_score_opts {
     int resolution;     /* pixels; 224 */
     int repeat;         /* draws; 1. Each starts fresh from its own stream of the seed. */
     int classes;        /* of the head: gradnorm, synflow, tenas, flops, params; 7 */
-    double gamma;       /* zen: size of the disturbance; 0.01 */
+    double gamma;       /* zen: size of the disturbance; 0.01; not 0, below 1e6 in size */
     uint64_t seed;      /* weights, inputs, labels. Two structures scored with one seed see the same images; weights of
                            the same name and shape are the same numbers. 0 */
     int golden;         /* 1: weights and inputs are the deterministic fills of the golden files instead of normal draws */
@@ -4330,7 +4331,7 @@ ZN_API zn_shape zn_shape2(int a, int b) { return zni_shape(2, a, b, 1, 1); }
 ZN_API zn_shape zn_shape3(int a, int b, int c) { return zni_shape(3, a, b, c, 1); }
 ZN_API zn_shape zn_shape4(int n, int c, int h, int w) { return zni_shape(4, n, c, h, w); }
 
-/* Number of values, 0 for a shape that cannot be. */
+/* Number of values, 0 for a shape that cannot be, SIZE_MAX for one too large. */
 static size_t zni_shape_count(zn_shape s) {
     size_t count = 1;
     int i;
@@ -4339,14 +4340,15 @@ static size_t zni_shape_count(zn_shape s) {
         if (s.n[i] < 1) return 0;
         count = zni_size_mul(count, (size_t)s.n[i]);
     }
-    return count > SIZE_MAX / sizeof(zn_real) / 4 ? 0 : count;
+    return count > SIZE_MAX / sizeof(zn_real) / 4 ? SIZE_MAX : count;
 }
 static int zni_shape_equal(zn_shape a, zn_shape b) {
     return a.dims == b.dims && a.n[0] == b.n[0] && a.n[1] == b.n[1] && a.n[2] == b.n[2] && a.n[3] == b.n[3];
 }
 /* "2x3x8x8" for messages. */
 static const char *zni_shape_text(zn_shape s, char text[64]) {
-    snprintf(text, 64, s.dims == 1 ? "%d" : s.dims == 2 ? "%dx%d" : s.dims == 3 ? "%dx%dx%d" : "%dx%dx%dx%d", s.n[0], s.n[1], s.n[2], s.n[3]);
+    if (s.dims < 1 || s.dims > ZN_MAX_DIMS) snprintf(text, 64, "(%d dimensions, must be 1 to %d)", s.dims, ZN_MAX_DIMS);
+    else snprintf(text, 64, s.dims == 1 ? "%d" : s.dims == 2 ? "%dx%d" : s.dims == 3 ? "%dx%dx%d" : "%dx%dx%dx%d", s.n[0], s.n[1], s.n[2], s.n[3]);
     return text;
 }
 
@@ -4356,9 +4358,11 @@ static zn_tensor *zni_tensor_header(zn_ctx *ctx, zn_shape shape) {
     size_t count = zni_shape_count(shape);
     int i;
     if (ctx->code != ZN_OK) return NULL;
-    if (count == 0) {
+    if (count == 0 || count == SIZE_MAX) {
         char text[64];
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "a tensor of shape %s cannot be", zni_shape_text(shape, text));
+        zni_shape_text(shape, text);
+        if (count == 0) zni_fail(ctx, ZN_ERROR_ARGUMENT, "a tensor of shape %s cannot be", text);
+        else zni_fail(ctx, ZN_ERROR_MEMORY, "out of memory: a tensor of shape %s is too large", text);
         return NULL;
     }
     t = (zn_tensor *)zni_buffer_take(ctx, sizeof *t);
@@ -7642,7 +7646,7 @@ static zn_result zni_scorer_open(zn_scorer *s, zn_ctx *ctx, const zn_score_opts 
     if (opts->batch < 1 || opts->batch > 4096 || opts->resolution < 1 || opts->resolution > 8192 || opts->repeat < 1 || opts->repeat > 1000000)
         return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: batch %d must be 1 to 4096, resolution %d 1 to 8192, repeat %d 1 to 1000000", opts->batch, opts->resolution, opts->repeat);
     if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
-    if (!(fabs(opts->gamma) > 0.0 && fabs(opts->gamma) < 1e6)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: gamma is %g, must not be 0", opts->gamma);
+    if (!(fabs(opts->gamma) > 0.0 && fabs(opts->gamma) < 1e6)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: gamma is %g, must be below 1e6 in size and not 0", opts->gamma);
     if (zn_ctx_create(&ctx->opts, &s->ctx) != ZN_OK) return zni_fail(ctx, ZN_ERROR_MEMORY, "out of memory: a context for the score");
     zni_ziggurat_make(&s->normal);
     return ZN_OK;

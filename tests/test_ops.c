@@ -171,10 +171,18 @@ static void check_refused(zn_ctx *ctx, zn_tensor *result, const char *which) {
 static void test_refusals(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 5, 5), "x"), *w = filled(ctx, zn_shape4(6, 4, 3, 3), "w"), *v = filled(ctx, zn_shape1(4), "v"), *bad = filled(ctx, zn_shape1(3), "v");
     zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m"), *one = filled(ctx, zn_shape1(1), "one");
+    zn_shape five = zn_shape4(2, 3, 1, 1);
     zn_ctx *other = NULL;
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(0, 3)), "a size of 0");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
-    check_refused(ctx, zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)), "sizes that overflow");
+    CHECK(zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)) == NULL && zn_error_code(ctx) == ZN_ERROR_MEMORY);
+    CHECK_HOLDS(zn_error_text(ctx), "too large");
+    zn_error_clear(ctx);
+    five.dims = 5;
+    CHECK(zn_tensor_create(ctx, five) == NULL && zn_error_code(ctx) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(ctx), "5 dimensions, must be 1 to 4");
+    zn_error_clear(ctx);
+    check_refused(ctx, zn_reshape(ctx, x, five), "reshape to five dimensions");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 0, 1, 1), "stride 0");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, INT_MAX, 2, 1), "a stride whose positions overflow");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, -1, 1), "negative padding");

@@ -332,6 +332,14 @@ static void test_refused(zn_ctx *ctx) {
     o = good;
     o.state_path = "no/such/folder/state";
     check_refused(ctx, START, &o, ZN_ERROR_FILE, "no/such/folder");
+    for (i = 0; i < 2; ++i) { /* a disturbance that is no number */
+        zn_score_opts so = zn_score_opts_default();
+        zn_score_result score;
+        so.gamma = latencies[i];
+        CHECK(zn_score(ctx, START, &so, &score) == ZN_ERROR_ARGUMENT);
+        CHECK_HOLDS(zn_error_text(ctx), "below 1e6");
+        zn_error_clear(ctx);
+    }
     CHECK(zn_search_run(NULL, START, &o, &r) == ZN_ERROR_ARGUMENT && zn_search_preset("fer-x", &o) == NULL);
     zn_search_destroy(NULL);
 }
