@@ -107,7 +107,8 @@
                      from seeds that you give.
 
    CONFIGURATION (define before the implementation)
-     ZENNET_IMPLEMENTATION   this file holds the code            ZENNET_STATIC   all functions static (define it everywhere)
+     ZENNET_IMPLEMENTATION   this file holds the code
+     ZENNET_STATIC           all functions static: each file that calls any needs ZENNET_IMPLEMENTATION too, and has its own copy
      ZENNET_DOUBLE           zn_real is double: for verification, slower; define it in every file that includes this one
      ZN_MALLOC, ZN_FREE      replace malloc(bytes) and free(p)   ZN_NO_DISPATCH  one instruction set: what the flags say
 
@@ -330,7 +331,8 @@ ZN_API void zn_grad_clear(zn_ctx *ctx);
 /* Between the two, operations record nothing and keep no inputs alive: evaluation in less memory. Nests. */
 ZN_API void zn_no_grad_begin(zn_ctx *ctx);
 ZN_API void zn_no_grad_end(zn_ctx *ctx);
-/* Bytes now held by a context, and the most it ever held. */
+/* Bytes now held by a context, and the most it ever held: what was asked for, without the context itself and some 80
+   bytes of bookkeeping that each allocation adds. */
 ZN_API size_t zn_memory_now(const zn_ctx *ctx);
 ZN_API size_t zn_memory_peak(const zn_ctx *ctx);
 
@@ -365,7 +367,9 @@ ZN_API zn_result zn_op_check(zn_ctx *ctx, int row, zn_gradient_report *out_repor
                   SA(c,groups) Linear(in,out,bias) MaxPool(c,k,s) AdaptiveAvgPool(c,size) Flatten(c)
    containers     Sequential(blocks) ResBlock([in,[stride,]]blocks) ResBlockProj(...) MultiSumBlock(a;b) MultiCatBlock(a;b)
    White space is ignored, Name(label|...) carries a label that means nothing. (ZenNAS, arXiv 2102.01063; specification
-   sections 1 and 2.) The head - pool and linear layer - is added by the network. */
+   sections 1 and 2.) The head - pool and linear layer - is added by the network.
+   Limits: 1,048,576 characters, 65536 channels, kernels and strides of 255, sizes of 4096, 4096 sub_layers in all, containers
+   32 deep. */
 typedef struct zn_structure zn_structure; /* opaque, never changed after it is made */
 
 /* text may also be a built-in name. A bad string is ZN_ERROR_STRUCTURE with column (from 1) and reason. The caller
@@ -438,7 +442,7 @@ ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training);
 ZN_API zn_tensor *zn_net_features(zn_net *net, zn_tensor *x, int training);
 
 /* All parameters and buffers in PyTorch's order under their published names (specification section 3),
-   num_batches_tracked left out. */
+   num_batches_tracked left out. They stay the network's: the caller never destroys them. */
 ZN_API int zn_net_tensor_count(const zn_net *net);
 ZN_API zn_tensor *zn_net_tensor(const zn_net *net, int index);             /* NULL out of range */
 ZN_API zn_tensor *zn_net_find(const zn_net *net, const char *name);        /* NULL when unknown */
@@ -446,7 +450,7 @@ ZN_API int zn_net_is_buffer(const zn_net *net, int index);                 /* ru
 /* Only fc_linear stays trainable, or everything again. BN statistics still move. */
 ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen);
 
-/* Class names, copied; "0", "1", ... until set. count must equal the classes. */
+/* Class names, copied, no two equal; "0", "1", ... until set. count must equal the classes. */
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count);
 ZN_API const char *zn_net_class_name(const zn_net *net, int index); /* NULL out of range */
 
@@ -472,7 +476,7 @@ typedef struct zn_layer_info {
     double params, macs, flops, activations;
 } zn_layer_info;
 
-/* Counts without allocating weights; resolution in pixels, opts as for a network (opts->structure is not used). */
+/* Counts without allocating weights; resolution in pixels, 1..65536, opts as for a network (opts->structure is not used). */
 ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *opts, int resolution, zn_count *out_count);
 /* The same, and calls on_layer for every leaf layer in order (head included). */
 ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_opts *opts, int resolution,
@@ -509,9 +513,9 @@ ZN_API const char *zn_score_text(zn_score_kind kind);
 
 typedef struct zn_score_opts {
     zn_score_kind kind;
-    int batch;          /* images of a draw; 16 */
-    int resolution;     /* pixels; 224 */
-    int repeat;         /* draws; 1. Each starts fresh from its own stream of the seed. */
+    int batch;          /* images of a draw; 16; 1..4096 */
+    int resolution;     /* pixels; 224; 1..8192 */
+    int repeat;         /* draws; 1; 1..1,000,000. Each starts fresh from its own stream of the seed. */
     int classes;        /* of the head: gradnorm, synflow, tenas, flops, params; 7 */
     double gamma;       /* zen: size of the disturbance; 0.01; not 0, below 1e6 in size */
     uint64_t seed;      /* weights, inputs, labels. Two structures scored with one seed see the same images; weights of
@@ -621,11 +625,11 @@ typedef struct zn_search_opts {
                                     ZEN_EXPECTED is the sieve for ZEN: nearly its ranks, thousands of times as fast */
     int sieve_batch, sieve_resolution; /* 0, 0; else the search scores with these, the finalists with batch and resolution */
     int finalists, final_repeat; /* 16, 1 draw each; of a search with a sieve */
-    int population;              /* 512 */
-    int64_t iterations;          /* 480,000 */
-    int generation;              /* 16: candidates that are drawn from one population, scored side by side and added in
+    int population;              /* 512; 1..65536 */
+    int64_t iterations;          /* 480,000; at least 1 */
+    int generation;              /* 16; 1..4096: candidates that are drawn from one population, scored side by side and added in
                                     order. 1 is the published loop; results depend on it, but never on threads. */
-    int threads;                 /* candidates scored at a time, one thread each; 0: as many as OpenMP has. The context's
+    int threads;                 /* candidates scored at a time, one thread each; 0: as many as OpenMP has; 0..1024. The context's
                                     allocator is then called from several threads at once. */
     double time_limit;           /* seconds, 0: none; looked at between generations */
     const char *state_path;      /* NULL; else the search is saved there (atomically) and goes on from there if it exists */
@@ -663,8 +667,9 @@ ZN_API void zn_search_destroy(zn_search *search);
 ZN_API zn_result zn_search_step(zn_search *search, int *out_more);
 ZN_API zn_result zn_search_save(zn_search *search); /* to state_path; nothing without one */
 ZN_API int zn_search_population(const zn_search *search);
-ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member); /* oldest first; ZN_ERROR_ARGUMENT without words past the end */
-/* The course of the search: at most some 2,000 points however long it is; past the end as above. */
+/* Member `index`, oldest first. Past the end ZN_ERROR_ARGUMENT without words. */
+ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member);
+/* The course of the search: at most some 2,000 points however long it is. Past the end as above. */
 ZN_API int zn_search_points(const zn_search *search);
 ZN_API zn_result zn_search_get_point(const zn_search *search, int index, zn_search_point *out_point);
 ZN_API zn_result zn_search_best(zn_search *search, zn_search_result *out_best);
@@ -882,7 +887,7 @@ typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyT
     double momentum;         /* sgd and rmsprop: 0.9 */
     int nesterov;            /* sgd: 1 */
     double weight_decay;     /* 5e-4; 0..1e6, added to the gradient of weights of convolutions and linear layers only */
-    double clip;             /* 0: off; else gradients are clipped one by one to [-clip, clip] before decay is added; at most 1e30 */
+    double clip;             /* 0: off; else, to 1e30, gradients are clipped one by one to [-clip, clip] before decay is added */
     double beta1, beta2;     /* adam: 0.9, 0.999; 0 to below 1 */
     double alpha;            /* rmsprop: 0.9 */
     double rho;              /* adadelta: 0.9 */
@@ -913,7 +918,8 @@ typedef struct zn_schedule {
     int milestones[ZN_MAX_MILESTONES], milestone_count; /* step: epochs */
 } zn_schedule;
 ZN_API int zn_schedule_parse(const char *text); /* "cosine", "linear", "step" or -1 */
-/* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). */
+/* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). samples must be
+   above 0 and epochs above warmup: what comes out otherwise is no learning rate, often NaN. */
 ZN_API double zn_schedule_lr(const zn_schedule *schedule, double n);
 
 /* ---- the parts of a training loop: sampler, loader, evaluation, weight averages, distillation ---- */
@@ -940,7 +946,8 @@ typedef struct zn_loader_opts {
 } zn_loader_opts;
 ZN_API zn_loader_opts zn_loader_opts_default(void);
 
-typedef struct zn_batch { /* all of it belongs to the loader (x, target of a partial batch: to the tape), until the next load */
+typedef struct zn_batch { /* all of it belongs to the loader (x, target of a partial batch: to the tape), until the next load:
+                             the caller destroys none of it */
     zn_tensor *x;           /* count x 3 x size x size */
     zn_tensor *target;      /* count x classes, rows sum to 1 */
     const int *labels;      /* count classes */
@@ -982,8 +989,8 @@ typedef struct zn_evaluate_opts {
     void *user;
 } zn_evaluate_opts;
 ZN_API zn_evaluate_opts zn_evaluate_opts_default(void);
-/* Runs the network over a split of a pack of its context. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when classes do not
-   fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
+/* Runs the network over a split of a pack of its context. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when
+   classes do not fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
 ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate_opts *opts, zn_metrics **out_metrics);
 ZN_API void zn_metrics_destroy(zn_metrics *metrics);
 /* The accuracy that the same guesses would have by luck: sum over classes of share among truths * share among guesses. An
@@ -1049,7 +1056,8 @@ typedef struct zn_train_opts {  /* defaults: of default() / rafdb(), where they 
     int micro_batch;            /* 0: the whole batch at once; else gradients of parts of this size are summed up, in less memory.
                                    Batch norm then sees the parts. */
     double lr;                  /* after warm-up; 0: 0.1 * batch / 256 */
-    zn_schedule schedule;       /* cosine to 0, warmup 5 epochs; its lr, epochs and samples are set by the trainer */
+    zn_schedule schedule;       /* cosine to 0, warmup 5 epochs, which must be fewer than epochs; its lr, epochs and samples are set
+                                   by the trainer */
     zn_optimizer_opts optimizer; /* sgd */
     zn_init init;               /* CUSTOM */
     int keep_weights;           /* 0; 1: start from the network's weights instead of init (transfer) */
@@ -1090,8 +1098,8 @@ typedef struct zn_train_result {
     zn_ctx *ctx;
 } zn_train_result;
 /* Trains on the train split of train_pack, tests on the test split of test_pack (NULL: of train_pack; without images there:
-   no tests), both of the network's context. The network takes the pack's class names when it has none of its own; otherwise classes are matched by
-   name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
+   no tests), both of the network's context. The network takes the pack's class names when it has none of its own; otherwise
+   classes are matched by name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
    ZN_ERROR_MISMATCH when the checkpoint to resume was made with another recipe. out_result may be NULL; it is filled
    for ZN_OK and ZN_STOPPED, and the caller destroys it. Bit-identical for any number of threads and any rerun. */
 ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
@@ -1152,10 +1160,10 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
    time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
    within rounding. */
 typedef struct zn_session_opts {
-    int batch;        /* most images of one zn_session_run; 1 */
-    int resolution;   /* side of the input, pixels; 0: the size that the network's zn_input says */
-    int threads;      /* threads of a run; 0: as many as OpenMP gives when the session is made */
-    int picture_side; /* largest side of pictures for zn_session_classify_rgb; 4096; 0: no pictures */
+    int batch;        /* most images of one zn_session_run; 1; 1..65536 */
+    int resolution;   /* side of the input, pixels, to ZN_MAX_INPUT_SIZE; 0: the size that the network's zn_input says */
+    int threads;      /* threads of a run, to 1024; 0: as many as OpenMP gives when the session is made */
+    int picture_side; /* largest side of pictures for zn_session_classify_rgb, to ZN_MAX_IMAGE_SIDE; 4096; 0: no pictures */
 } zn_session_opts;
 typedef struct zn_session zn_session; /* opaque */
 
@@ -1189,7 +1197,8 @@ typedef struct zn_step_info {
     double macs, bytes;             /* multiply-adds; bytes that must be read and written at least, weights included */
 } zn_step_info;
 ZN_API int zn_session_step_count(const zn_session *session);
-ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info); /* past the end: ZN_ERROR_ARGUMENT without words */
+/* Past the end ZN_ERROR_ARGUMENT without words. */
+ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info);
 /* Runs one image, x 3 x R x R, on the calling thread alone; seconds: one value for each step. */
 ZN_API zn_result zn_session_time_steps(zn_session *session, const zn_real *x, double *seconds);
 /* Grad-CAM (arXiv 1610.02391) of the last picture or run of one image: how much each place of the last feature map speaks
