@@ -100,7 +100,8 @@
      Ownership       what a function returns through zn_x **out_x is yours: destroy it. Every destroy takes NULL. A context
                      is destroyed last. Texts and arrays you pass are copied unless it says otherwise.
      Errors          functions return zn_result; operations return NULL and take NULL. The first error of a context stays
-                     in it with its reason until zn_error_clear. Nothing here prints, exits, aborts or asserts.
+                     in it with its reason until zn_error_clear; what leaves no words, because any thread may call it or a
+                     loop ends there, says so. Nothing here prints, exits, aborts or asserts.
      Threads         a context belongs to one thread at a time. A network that nobody changes may serve many sessions in
                      many threads. OpenMP is used inside, where it is compiled in.
      Determinism     results are the same to the last bit for any number of threads and every rerun; all randomness comes
