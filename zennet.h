@@ -100,14 +100,16 @@
      Ownership       what a function returns through zn_x **out_x is yours: destroy it. Every destroy takes NULL. A context
                      is destroyed last. Texts and arrays you pass are copied unless it says otherwise.
      Errors          functions return zn_result; operations return NULL and take NULL. The first error of a context stays
-                     in it with its reason until zn_error_clear. Nothing here prints, exits, aborts or asserts.
+                     in it with its reason until zn_error_clear; what leaves no words, because any thread may call it or a
+                     loop ends there, says so. Nothing here prints, exits, aborts or asserts.
      Threads         a context belongs to one thread at a time. A network that nobody changes may serve many sessions in
                      many threads. OpenMP is used inside, where it is compiled in.
      Determinism     results are the same to the last bit for any number of threads and every rerun; all randomness comes
                      from seeds that you give.
 
    CONFIGURATION (define before the implementation)
-     ZENNET_IMPLEMENTATION   this file holds the code            ZENNET_STATIC   all functions static (define it everywhere)
+     ZENNET_IMPLEMENTATION   this file holds the code
+     ZENNET_STATIC           all functions static: each file that calls any needs ZENNET_IMPLEMENTATION too, and has its own copy
      ZENNET_DOUBLE           zn_real is double: for verification, slower; define it in every file that includes this one
      ZN_MALLOC, ZN_FREE      replace malloc(bytes) and free(p)   ZN_NO_DISPATCH  one instruction set: what the flags say
 
@@ -244,11 +246,13 @@ ZN_API zn_shape zn_shape2(int a, int b);
 ZN_API zn_shape zn_shape3(int a, int b, int c);
 ZN_API zn_shape zn_shape4(int n, int c, int h, int w);
 
-/* A tensor of zeros that no gradient flows into. NULL (and the error in ctx) when a size is below 1 or memory is out. */
+/* A tensor of zeros that no gradient flows into. NULL with the error in ctx: ZN_ERROR_ARGUMENT when a size is below 1 or
+   there are not 1 to 4 of them, ZN_ERROR_MEMORY when memory is out or no size_t holds the bytes. */
 ZN_API zn_tensor *zn_tensor_create(zn_ctx *ctx, zn_shape shape);
-/* The same, filled with values (as many as the shape holds, row-major), which are copied. */
+/* The same, filled with values (as many as the shape holds, row-major), which are copied; NULL leaves zeros. */
 ZN_API zn_tensor *zn_tensor_from(zn_ctx *ctx, zn_shape shape, const zn_real *values);
-/* A trainable tensor with uniform start values in +-1/sqrt(fan_in), fan_in = product of all sizes but the first. */
+/* A trainable tensor with uniform start values in +-1/sqrt(fan_in), fan_in = product of all sizes but the first; rng
+   NULL leaves zeros. */
 ZN_API zn_tensor *zn_param(zn_ctx *ctx, zn_shape shape, zn_rng *rng);
 ZN_API zn_tensor *zn_param_zeros(zn_ctx *ctx, zn_shape shape);
 /* Frees a created tensor at once; NULL and results of operations are left alone. No tape may still refer to it. */
@@ -259,6 +263,8 @@ ZN_API size_t zn_tensor_count(const zn_tensor *t); /* values in it */
 ZN_API zn_real *zn_tensor_data(zn_tensor *t);      /* row-major values; writable for created tensors; NULL for NULL */
 ZN_API const zn_real *zn_tensor_grad(const zn_tensor *t); /* of a trainable tensor after zn_backward, else NULL */
 ZN_API const char *zn_tensor_name(const zn_tensor *t);    /* "" when it has none */
+/* For what zn_param and zn_param_zeros made, and a network's parameters; other tensors are left alone: they have no place
+   for a gradient. */
 ZN_API void zn_tensor_set_trainable(zn_tensor *t, int trainable);
 ZN_API int zn_tensor_trainable(const zn_tensor *t);
 ZN_API double zn_tensor_value(const zn_tensor *t);        /* the only value of a one-element tensor; NaN for others */
@@ -270,14 +276,15 @@ ZN_API double zn_tensor_value(const zn_tensor *t);        /* the only value of a
    NULL for NULL or for shapes that do not fit (the first reason stays in the context), so operations compose without a
    check after each. Sizes below: N batch, C channels, H x W map, O output channels. */
 
-/* x N C H W, w O C/groups K K, bias O or NULL -> N O H' W', H' = (H + 2*padding - K)/stride + 1. groups = C = O is
-   depthwise. */
+/* x N C H W, w O C/groups K K, bias O or NULL -> N O H' W', H' = (H + 2*padding - K)/stride + 1; stride and
+   padding at most 65536. groups = C = O is depthwise. */
 ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias, int stride, int padding, int groups);
 /* x N F, w O F, bias O or NULL -> N O: y = x w^T + bias. */
 ZN_API zn_tensor *zn_linear(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *bias);
 /* x N C H W (or N C); gamma, beta, running_mean, running_var C. training: normalises with the biased batch variance and
    moves the running values by momentum towards the batch's (the variance unbiased, and not at all from one value per
-   channel); otherwise normalises with the running values. running_* may both be NULL in training. */
+   channel); otherwise normalises with the running values. running_* may both be NULL in training. eps, here and below:
+   finite, not negative. */
 ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_tensor *beta, zn_tensor *running_mean,
                                 zn_tensor *running_var, int training, double momentum, double eps);
 /* x N C H W in `groups` groups of channels; gamma, beta C. (Wu & He 2018) */
@@ -292,7 +299,8 @@ ZN_API zn_tensor *zn_mul(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);
 ZN_API zn_tensor *zn_scale(zn_ctx *ctx, zn_tensor *x, double factor);
 ZN_API zn_tensor *zn_global_avg_pool(zn_ctx *ctx, zn_tensor *x);                   /* N C H W -> N C 1 1 */
 ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size);       /* N C H W -> N C size size */
-ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding); /* padding with -infinity */
+/* N C H W -> N C H' W' as a convolution's; kernel at most 65536; padding, at most half of it, is with -infinity. */
+ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride, int padding);
 ZN_API zn_tensor *zn_concat(zn_ctx *ctx, zn_tensor *a, zn_tensor *b);              /* along channels (size 1) */
 ZN_API zn_tensor *zn_slice(zn_ctx *ctx, zn_tensor *x, int begin, int count);       /* channels begin..begin+count-1 */
 ZN_API zn_tensor *zn_reshape(zn_ctx *ctx, zn_tensor *x, zn_shape shape);           /* same number of values */
@@ -324,7 +332,8 @@ ZN_API void zn_grad_clear(zn_ctx *ctx);
 /* Between the two, operations record nothing and keep no inputs alive: evaluation in less memory. Nests. */
 ZN_API void zn_no_grad_begin(zn_ctx *ctx);
 ZN_API void zn_no_grad_end(zn_ctx *ctx);
-/* Bytes now held by a context, and the most it ever held. */
+/* Bytes now held by a context, and the most it ever held: what was asked for, without the context itself and some 80
+   bytes of bookkeeping that each allocation adds. */
 ZN_API size_t zn_memory_now(const zn_ctx *ctx);
 ZN_API size_t zn_memory_peak(const zn_ctx *ctx);
 
@@ -340,7 +349,7 @@ typedef struct zn_gradient_opts {
 } zn_gradient_opts;
 ZN_API zn_gradient_opts zn_gradient_opts_default(void); /* suits the build's real type */
 /* Compares the gradients of all trainable tensors with central differences of loss_fn, which builds the expression anew
-   at each call and returns its single value. */
+   at each call and returns its single value. Clears tape and gradients before and after. */
 ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *ctx, void *user), void *user,
                                     const zn_gradient_opts *opts, zn_gradient_report *out_report);
 /* The operation table: name of row i (NULL past the end), and a self-check of that row's backward on small fixed shapes. */
@@ -359,7 +368,9 @@ ZN_API zn_result zn_op_check(zn_ctx *ctx, int row, zn_gradient_report *out_repor
                   SA(c,groups) Linear(in,out,bias) MaxPool(c,k,s) AdaptiveAvgPool(c,size) Flatten(c)
    containers     Sequential(blocks) ResBlock([in,[stride,]]blocks) ResBlockProj(...) MultiSumBlock(a;b) MultiCatBlock(a;b)
    White space is ignored, Name(label|...) carries a label that means nothing. (ZenNAS, arXiv 2102.01063; specification
-   sections 1 and 2.) The head - pool and linear layer - is added by the network. */
+   sections 1 and 2.) The head - pool and linear layer - is added by the network.
+   Limits: 1,048,576 characters, 65536 channels, kernels and strides of 255, sizes of 4096, 4096 sub_layers in all, containers
+   32 deep. */
 typedef struct zn_structure zn_structure; /* opaque, never changed after it is made */
 
 /* text may also be a built-in name. A bad string is ZN_ERROR_STRUCTURE with column (from 1) and reason. The caller
@@ -392,9 +403,9 @@ typedef struct zn_net_opts {
     int reslink;              /* residual links of super blocks; 1 */
     int bn;                   /* batch norm of the main path of super blocks; 1 */
     zn_projection projection; /* FACE */
-    double bn_momentum;       /* 0.01 */
-    double bn_eps;            /* 1e-3 */
-    double gn_eps;            /* 1e-5 */
+    double bn_momentum;       /* 0.01; 0..1 */
+    double bn_eps;            /* 1e-3; finite, above 0 */
+    double gn_eps;            /* 1e-5; the same */
     int train_attention;      /* 1: gates and scales are trained, as the paper means; 0: never, as its code does */
 } zn_net_opts;
 ZN_API zn_net_opts zn_net_opts_default(void);
@@ -432,7 +443,7 @@ ZN_API zn_tensor *zn_net_forward(zn_net *net, zn_tensor *x, int training);
 ZN_API zn_tensor *zn_net_features(zn_net *net, zn_tensor *x, int training);
 
 /* All parameters and buffers in PyTorch's order under their published names (specification section 3),
-   num_batches_tracked left out. */
+   num_batches_tracked left out. They stay the network's: the caller never destroys them. */
 ZN_API int zn_net_tensor_count(const zn_net *net);
 ZN_API zn_tensor *zn_net_tensor(const zn_net *net, int index);             /* NULL out of range */
 ZN_API zn_tensor *zn_net_find(const zn_net *net, const char *name);        /* NULL when unknown */
@@ -440,7 +451,7 @@ ZN_API int zn_net_is_buffer(const zn_net *net, int index);                 /* ru
 /* Only fc_linear stays trainable, or everything again. BN statistics still move. */
 ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen);
 
-/* Class names, copied; "0", "1", ... until set. count must equal the classes. */
+/* Class names, copied, no two equal; "0", "1", ... until set. count must equal the classes. */
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count);
 ZN_API const char *zn_net_class_name(const zn_net *net, int index); /* NULL out of range */
 
@@ -466,7 +477,7 @@ typedef struct zn_layer_info {
     double params, macs, flops, activations;
 } zn_layer_info;
 
-/* Counts without allocating weights; resolution in pixels, opts as for a network (opts->structure is not used). */
+/* Counts without allocating weights; resolution in pixels, 1..65536, opts as for a network (opts->structure is not used). */
 ZN_API zn_result zn_structure_count(const zn_structure *s, const zn_net_opts *opts, int resolution, zn_count *out_count);
 /* The same, and calls on_layer for every leaf layer in order (head included). */
 ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_opts *opts, int resolution,
@@ -503,11 +514,11 @@ ZN_API const char *zn_score_text(zn_score_kind kind);
 
 typedef struct zn_score_opts {
     zn_score_kind kind;
-    int batch;          /* images of a draw; 16 */
-    int resolution;     /* pixels; 224 */
-    int repeat;         /* draws; 1. Each starts fresh from its own stream of the seed. */
+    int batch;          /* images of a draw; 16; 1..4096 */
+    int resolution;     /* pixels; 224; 1..8192 */
+    int repeat;         /* draws; 1; 1..1,000,000. Each starts fresh from its own stream of the seed. */
     int classes;        /* of the head: gradnorm, synflow, tenas, flops, params; 7 */
-    double gamma;       /* zen: size of the disturbance; 0.01 */
+    double gamma;       /* zen: size of the disturbance; 0.01; not 0, below 1e6 in size */
     uint64_t seed;      /* weights, inputs, labels. Two structures scored with one seed see the same images; weights of
                            the same name and shape are the same numbers. 0 */
     int golden;         /* 1: weights and inputs are the deterministic fills of the golden files instead of normal draws */
@@ -599,7 +610,8 @@ typedef struct zn_search_opts {
     int exact_counts;            /* 0; 1: max_params limits the exact parameters and max_flops the exact MACs */
     double max_effective;        /* largest effective score. The published 0.5 refuses both published networks. */
     double max_latency_ms;       /* per image, in evaluation, with links, batch 1 */
-    double (*latency_fn)(const char *structure, void *user); /* ms, called by one thread at a time. NULL: the sum over a
+    double (*latency_fn)(const char *structure, void *user); /* ms, at least 0 and finite (else ZN_ERROR_NUMBER
+                                    with the structure), called by one thread at a time. NULL: the sum over a
                                     table of convolutions, each measured once when it first appears. The table is part of
                                     the state; two searches that measure anew may part ways where timings do. */
     zn_score_kind score;         /* ZEN, one draw */
@@ -614,15 +626,15 @@ typedef struct zn_search_opts {
                                     ZEN_EXPECTED is the sieve for ZEN: nearly its ranks, thousands of times as fast */
     int sieve_batch, sieve_resolution; /* 0, 0; else the search scores with these, the finalists with batch and resolution */
     int finalists, final_repeat; /* 16, 1 draw each; of a search with a sieve */
-    int population;              /* 512 */
-    int64_t iterations;          /* 480,000 */
-    int generation;              /* 16: candidates that are drawn from one population, scored side by side and added in
+    int population;              /* 512; 1..65536 */
+    int64_t iterations;          /* 480,000; at least 1 */
+    int generation;              /* 16; 1..4096: candidates that are drawn from one population, scored side by side and added in
                                     order. 1 is the published loop; results depend on it, but never on threads. */
-    int threads;                 /* candidates scored at a time, one thread each; 0: as many as OpenMP has. The context's
+    int threads;                 /* candidates scored at a time, one thread each; 0: as many as OpenMP has; 0..1024. The context's
                                     allocator is then called from several threads at once. */
     double time_limit;           /* seconds, 0: none; looked at between generations */
     const char *state_path;      /* NULL; else the search is saved there (atomically) and goes on from there if it exists */
-    double save_seconds;         /* between saves; 10 */
+    double save_seconds;         /* between saves, at least 0; 10 */
     int (*on_progress)(const zn_search_point *point, void *user); /* after each generation; not 0 stops the search */
     void *user;
 } zn_search_opts;
@@ -656,8 +668,9 @@ ZN_API void zn_search_destroy(zn_search *search);
 ZN_API zn_result zn_search_step(zn_search *search, int *out_more);
 ZN_API zn_result zn_search_save(zn_search *search); /* to state_path; nothing without one */
 ZN_API int zn_search_population(const zn_search *search);
-ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member); /* oldest first */
-/* The course of the search: at most some 2,000 points however long it is. */
+/* Member `index`, oldest first. Past the end ZN_ERROR_ARGUMENT without words. */
+ZN_API zn_result zn_search_get_member(const zn_search *search, int index, zn_search_member *out_member);
+/* The course of the search: at most some 2,000 points however long it is. Past the end as above. */
 ZN_API int zn_search_points(const zn_search *search);
 ZN_API zn_result zn_search_get_point(const zn_search *search, int index, zn_search_point *out_point);
 ZN_API zn_result zn_search_best(zn_search *search, zn_search_result *out_best);
@@ -778,7 +791,7 @@ ZN_API zn_result zn_augment_preview(const zn_augment_opts *opts, zn_rng *rng, co
 ZN_API void zn_smooth_targets(const int *labels, int count, int classes, double smoothing, zn_real *target);
 /* Mixup (arXiv 1710.09412) of a batch in place: one share ~ Beta(alpha, alpha), x_i = share*x_i + (1-share)*x_p(i) with a
    random permutation p, and the same for the targets. x is batch x per_sample, target batch x classes; partner holds
-   batch numbers and receives p. Returns the share; alpha <= 0: 1, and nothing is mixed or drawn. */
+   batch numbers and receives p. Returns the share; alpha <= 0 or NaN: 1, and nothing is mixed or drawn; infinite: 1/2. */
 ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes,
                        uint32_t *partner);
 
@@ -834,7 +847,7 @@ ZN_API int zn_pack_classes(const zn_pack *pack);
 ZN_API const char *zn_pack_class_name(const zn_pack *pack, int label); /* NULL when there is no such class */
 ZN_API size_t zn_pack_count(const zn_pack *pack, zn_split split);      /* images of a split */
 ZN_API size_t zn_pack_class_count(const zn_pack *pack, zn_split split, int label);
-/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT when there is none. */
+/* Image number index of a split, in the pack's order. ZN_ERROR_ARGUMENT, without words, when there is none. */
 ZN_API zn_result zn_pack_image(const zn_pack *pack, zn_split split, size_t index, zn_pack_info *out_info);
 /* Sets what decodes ZN_ENCODING_FILE (NULL: nothing does). The context's thread, before others read. */
 ZN_API void zn_pack_set_decoder(zn_pack *pack, zn_decode_fn decode, void *user);
@@ -870,13 +883,13 @@ ZN_API void zn_pack_writer_destroy(zn_pack_writer *writer);
    API-TRAIN  optimisers, schedule, trainer
    ================================================================================================================== */
 typedef enum zn_optimizer_kind { ZN_SGD = 0, ZN_ADAM, ZN_RMSPROP, ZN_ADADELTA } zn_optimizer_kind;
-typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyTorch's */
+typedef struct zn_optimizer_opts { /* specification section 9; the rules are PyTorch's. 0..1 where nothing else is said */
     zn_optimizer_kind kind;  /* SGD */
     double momentum;         /* sgd and rmsprop: 0.9 */
     int nesterov;            /* sgd: 1 */
-    double weight_decay;     /* 5e-4, added to the gradient of weights of convolutions and linear layers only */
-    double clip;             /* 0: off; else gradients are clipped one by one to [-clip, clip] before decay is added */
-    double beta1, beta2;     /* adam: 0.9, 0.999 */
+    double weight_decay;     /* 5e-4; 0..1e6, added to the gradient of weights of convolutions and linear layers only */
+    double clip;             /* 0: off; else, to 1e30, gradients are clipped one by one to [-clip, clip] before decay is added */
+    double beta1, beta2;     /* adam: 0.9, 0.999; 0 to below 1 */
     double alpha;            /* rmsprop: 0.9 */
     double rho;              /* adadelta: 0.9 */
     double eps;              /* 1e-8; adadelta 1e-9 */
@@ -886,11 +899,13 @@ ZN_API int zn_optimizer_parse(const char *text); /* "sgd", "adam", "rmsprop", "a
 
 typedef struct zn_optimizer zn_optimizer; /* opaque */
 /* An optimiser for the parameters of a network, or (net NULL) for all tensors of the context that are trainable now. It
-   must be destroyed before them. Its state (momentum and the like) starts at 0. */
+   must be destroyed before them. Its state (momentum and the like) starts at 0. ZN_ERROR_ARGUMENT names an option that is
+   out of its bounds. */
 ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimizer_opts *opts, zn_optimizer **out_optimizer);
 ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer);
 /* One step from the gradients collected since the last, which are then cleared; drops the tape. Tensors that are not
-   trainable at the moment stay as they are. Returns the context's first error instead of stepping. */
+   trainable at the moment stay as they are. Returns the context's first error instead of stepping; ZN_ERROR_ARGUMENT when
+   lr is not finite. */
 ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr);
 
 typedef enum zn_schedule_kind { ZN_SCHEDULE_COSINE = 0, ZN_SCHEDULE_LINEAR, ZN_SCHEDULE_STEP } zn_schedule_kind;
@@ -904,7 +919,8 @@ typedef struct zn_schedule {
     int milestones[ZN_MAX_MILESTONES], milestone_count; /* step: epochs */
 } zn_schedule;
 ZN_API int zn_schedule_parse(const char *text); /* "cosine", "linear", "step" or -1 */
-/* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). */
+/* Learning rate when n samples have been seen, those of the coming batch included (specification section 9). samples must be
+   above 0 and epochs above warmup: what comes out otherwise is no learning rate, often NaN. */
 ZN_API double zn_schedule_lr(const zn_schedule *schedule, double n);
 
 /* ---- the parts of a training loop: sampler, loader, evaluation, weight averages, distillation ---- */
@@ -931,7 +947,8 @@ typedef struct zn_loader_opts {
 } zn_loader_opts;
 ZN_API zn_loader_opts zn_loader_opts_default(void);
 
-typedef struct zn_batch { /* all of it belongs to the loader (x, target of a partial batch: to the tape), until the next load */
+typedef struct zn_batch { /* all of it belongs to the loader (x, target of a partial batch: to the tape), until the next load:
+                             the caller destroys none of it */
     zn_tensor *x;           /* count x 3 x size x size */
     zn_tensor *target;      /* count x classes, rows sum to 1 */
     const int *labels;      /* count classes */
@@ -973,8 +990,8 @@ typedef struct zn_evaluate_opts {
     void *user;
 } zn_evaluate_opts;
 ZN_API zn_evaluate_opts zn_evaluate_opts_default(void);
-/* Runs the network over a split of a pack. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when classes do not
-   fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
+/* Runs the network over a split of a pack of its context. ZN_ERROR_ARGUMENT when the split is empty, ZN_ERROR_MISMATCH when
+   classes do not fit, ZN_ERROR_NUMBER when a logit is not finite, ZN_STOPPED. The caller destroys the result. */
 ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate_opts *opts, zn_metrics **out_metrics);
 ZN_API void zn_metrics_destroy(zn_metrics *metrics);
 /* The accuracy that the same guesses would have by luck: sum over classes of share among truths * share among guesses. An
@@ -1040,7 +1057,8 @@ typedef struct zn_train_opts {  /* defaults: of default() / rafdb(), where they 
     int micro_batch;            /* 0: the whole batch at once; else gradients of parts of this size are summed up, in less memory.
                                    Batch norm then sees the parts. */
     double lr;                  /* after warm-up; 0: 0.1 * batch / 256 */
-    zn_schedule schedule;       /* cosine to 0, warmup 5 epochs; its lr, epochs and samples are set by the trainer */
+    zn_schedule schedule;       /* cosine to 0, warmup 5 epochs, which must be fewer than epochs; its lr, epochs and samples are set
+                                   by the trainer */
     zn_optimizer_opts optimizer; /* sgd */
     zn_init init;               /* CUSTOM */
     int keep_weights;           /* 0; 1: start from the network's weights instead of init (transfer) */
@@ -1050,7 +1068,7 @@ typedef struct zn_train_opts {  /* defaults: of default() / rafdb(), where they 
     double label_smoothing;     /* 0.1 */
     double mixup;               /* 0 / 0.2 */
     int balanced;               /* 0; affectnet: 1 */
-    double ema;                 /* 0: off; decay of the average of weights, which is what is evaluated and kept */
+    double ema;                 /* 0: off; below 1; decay of the average of weights, which is what is evaluated and kept */
     int keep_last;              /* 0: the network ends with the weights of the best epoch (highest test top-1, the first of
                                    equals), as published numbers do; 1, or no test images: of the last */
     int eval_batch;             /* 0: batch */
@@ -1081,8 +1099,8 @@ typedef struct zn_train_result {
     zn_ctx *ctx;
 } zn_train_result;
 /* Trains on the train split of train_pack, tests on the test split of test_pack (NULL: of train_pack; without images there:
-   no tests). The network takes the pack's class names when it has none of its own; otherwise classes are matched by
-   name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
+   no tests), both of the network's context. The network takes the pack's class names when it has none of its own; otherwise
+   classes are matched by name. ZN_STOPPED after a callback's wish, ZN_ERROR_NUMBER with the step when the loss is NaN or infinite,
    ZN_ERROR_MISMATCH when the checkpoint to resume was made with another recipe. out_result may be NULL; it is filled
    for ZN_OK and ZN_STOPPED, and the caller destroys it. Bit-identical for any number of threads and any rerun. */
 ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_pack *test_pack, const zn_train_opts *opts,
@@ -1143,10 +1161,10 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
    time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
    within rounding. */
 typedef struct zn_session_opts {
-    int batch;        /* most images of one zn_session_run; 1 */
-    int resolution;   /* side of the input, pixels; 0: the size that the network's zn_input says */
-    int threads;      /* threads of a run; 0: as many as OpenMP gives when the session is made */
-    int picture_side; /* largest side of pictures for zn_session_classify_rgb; 4096; 0: no pictures */
+    int batch;        /* most images of one zn_session_run; 1; 1..65536 */
+    int resolution;   /* side of the input, pixels, to ZN_MAX_INPUT_SIZE; 0: the size that the network's zn_input says */
+    int threads;      /* threads of a run, to 1024; 0: as many as OpenMP gives when the session is made */
+    int picture_side; /* largest side of pictures for zn_session_classify_rgb, to ZN_MAX_IMAGE_SIDE; 4096; 0: no pictures */
 } zn_session_opts;
 typedef struct zn_session zn_session; /* opaque */
 
@@ -1180,6 +1198,7 @@ typedef struct zn_step_info {
     double macs, bytes;             /* multiply-adds; bytes that must be read and written at least, weights included */
 } zn_step_info;
 ZN_API int zn_session_step_count(const zn_session *session);
+/* Past the end ZN_ERROR_ARGUMENT without words. */
 ZN_API zn_result zn_session_step_info(const zn_session *session, int index, zn_step_info *out_info);
 /* Runs one image, x 3 x R x R, on the calling thread alone; seconds: one value for each step. */
 ZN_API zn_result zn_session_time_steps(zn_session *session, const zn_real *x, double *seconds);
@@ -1413,6 +1432,9 @@ static zn_result zni_fail(zn_ctx *ctx, zn_result code, const char *format, ...) 
     va_end(args);
     return code;
 }
+
+/* What a public function says that was given NULL where it takes none; ctx may be NULL itself. */
+static zn_result zni_null(zn_ctx *ctx, const char *function) { return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: NULL was passed", function); }
 
 /* bytes of memory aligned to ZNI_ALIGN, or NULL with ZN_ERROR_MEMORY recorded. bytes 0 gives a valid pointer. */
 static void *zni_alloc(zn_ctx *ctx, size_t bytes) {
@@ -4339,7 +4361,7 @@ ZN_API zn_shape zn_shape2(int a, int b) { return zni_shape(2, a, b, 1, 1); }
 ZN_API zn_shape zn_shape3(int a, int b, int c) { return zni_shape(3, a, b, c, 1); }
 ZN_API zn_shape zn_shape4(int n, int c, int h, int w) { return zni_shape(4, n, c, h, w); }
 
-/* Number of values, 0 for a shape that cannot be. */
+/* Number of values, 0 for a shape that cannot be, SIZE_MAX for one too large. */
 static size_t zni_shape_count(zn_shape s) {
     size_t count = 1;
     int i;
@@ -4348,14 +4370,15 @@ static size_t zni_shape_count(zn_shape s) {
         if (s.n[i] < 1) return 0;
         count = zni_size_mul(count, (size_t)s.n[i]);
     }
-    return count > SIZE_MAX / sizeof(zn_real) / 4 ? 0 : count;
+    return count > SIZE_MAX / sizeof(zn_real) / 4 ? SIZE_MAX : count;
 }
 static int zni_shape_equal(zn_shape a, zn_shape b) {
     return a.dims == b.dims && a.n[0] == b.n[0] && a.n[1] == b.n[1] && a.n[2] == b.n[2] && a.n[3] == b.n[3];
 }
 /* "2x3x8x8" for messages. */
 static const char *zni_shape_text(zn_shape s, char text[64]) {
-    snprintf(text, 64, s.dims == 1 ? "%d" : s.dims == 2 ? "%dx%d" : s.dims == 3 ? "%dx%dx%d" : "%dx%dx%dx%d", s.n[0], s.n[1], s.n[2], s.n[3]);
+    if (s.dims < 1 || s.dims > ZN_MAX_DIMS) snprintf(text, 64, "(%d dimensions, must be 1 to %d)", s.dims, ZN_MAX_DIMS);
+    else snprintf(text, 64, s.dims == 1 ? "%d" : s.dims == 2 ? "%dx%d" : s.dims == 3 ? "%dx%dx%d" : "%dx%dx%dx%d", s.n[0], s.n[1], s.n[2], s.n[3]);
     return text;
 }
 
@@ -4365,9 +4388,11 @@ static zn_tensor *zni_tensor_header(zn_ctx *ctx, zn_shape shape) {
     size_t count = zni_shape_count(shape);
     int i;
     if (ctx->code != ZN_OK) return NULL;
-    if (count == 0) {
+    if (count == 0 || count == SIZE_MAX) {
         char text[64];
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "a tensor of shape %s cannot be", zni_shape_text(shape, text));
+        zni_shape_text(shape, text);
+        if (count == 0) zni_fail(ctx, ZN_ERROR_ARGUMENT, "a tensor of shape %s cannot be", text);
+        else zni_fail(ctx, ZN_ERROR_MEMORY, "out of memory: a tensor of shape %s is too large", text);
         return NULL;
     }
     t = (zn_tensor *)zni_buffer_take(ctx, sizeof *t);
@@ -4696,6 +4721,12 @@ static int zni_need_count(zn_ctx *ctx, const char *op, const char *what, const z
     return 0;
 }
 
+static int zni_need_eps(zn_ctx *ctx, const char *op, double eps) {
+    if (eps >= 0.0 && isfinite(eps)) return 1;
+    zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: eps is %g, must be finite and not negative", op, eps);
+    return 0;
+}
+
 ZNI_INLINE double zni_sigmoid(double x) { return x >= 0.0 ? 1.0 / (1.0 + exp(-x)) : exp(x) / (1.0 + exp(x)); }
 
 /* sum of x[i] and of x[i]*y[i] over a plane, eight partial sums in double so that it vectorises in a fixed order */
@@ -4725,6 +4756,7 @@ static double zni_sum_squares(const zn_real *x, size_t count, double mean) { /* 
 }
 
 /* ---- convolution ---- */
+#define ZNI_MAX_STRIDE 65536 /* and padding, and windows of max_pool: positions in maps of up to INT_MAX / 2 stay in an int */
 static zni_conv_shape zni_conv_shape_of(const zn_tensor *x, const zn_tensor *w, int stride, int padding, int groups) {
     zni_conv_shape s;
     memset(&s, 0, sizeof s);
@@ -4767,7 +4799,7 @@ ZN_API zn_tensor *zn_conv2d(zn_ctx *ctx, zn_tensor *x, zn_tensor *w, zn_tensor *
     zn_result result;
     char tx[64], tw[64];
     if (!zni_need_dims(ctx, "conv2d", x, 4) || !zni_need_dims(ctx, "conv2d", w, 4)) return NULL;
-    if (stride < 1 || padding < 0 || groups < 1 || padding > 65536 || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
+    if (stride < 1 || stride > ZNI_MAX_STRIDE || padding < 0 || groups < 1 || padding > ZNI_MAX_STRIDE || x->shape.n[2] > INT_MAX / 2 || x->shape.n[3] > INT_MAX / 2 || x->shape.n[1] % groups != 0 || w->shape.n[0] % groups != 0 ||
         w->shape.n[1] != x->shape.n[1] / groups || w->shape.n[2] != w->shape.n[3] || x->shape.n[2] + 2 * padding < w->shape.n[2] ||
         x->shape.n[3] + 2 * padding < w->shape.n[3]) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "conv2d: x %s, w %s, stride %d, padding %d, groups %d do not fit", zni_shape_text(x->shape, tx),
@@ -4950,10 +4982,11 @@ ZN_API zn_tensor *zn_batch_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
     if (!zni_need_count(ctx, "batch_norm", "gamma", gamma, channels) || !zni_need_count(ctx, "batch_norm", "beta", beta, channels) ||
         !zni_need_count(ctx, "batch_norm", "running_mean", running_mean, channels) || !zni_need_count(ctx, "batch_norm", "running_var", running_var, channels))
         return NULL;
-    if (!training && (running_mean == NULL || running_var == NULL)) {
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "batch_norm: evaluation needs running statistics");
+    if ((running_mean == NULL) != (running_var == NULL) || (!training && running_mean == NULL)) {
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "batch_norm: evaluation needs running statistics, training both of them or none");
         return NULL;
     }
+    if (!zni_need_eps(ctx, "batch_norm", eps)) return NULL;
     in[0] = x;
     in[1] = gamma;
     in[2] = beta;
@@ -5060,6 +5093,7 @@ ZN_API zn_tensor *zn_group_norm(zn_ctx *ctx, zn_tensor *x, zn_tensor *gamma, zn_
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "group_norm: %d groups do not divide %d channels", groups, x->shape.n[1]);
         return NULL;
     }
+    if (!zni_need_eps(ctx, "group_norm", eps)) return NULL;
     in[0] = x;
     in[1] = gamma;
     in[2] = beta;
@@ -5356,8 +5390,14 @@ static zn_result zni_pair_backward(zn_tensor *y) {
 }
 
 /* ---- pooling ---- */
-static int zni_bin_begin(int i, int in, int out) { return i * in / out; }
-static int zni_bin_end(int i, int in, int out) { return ((i + 1) * in + out - 1) / out; }
+static int zni_bin_begin(int i, int in, int out) { return (int)((int64_t)i * in / out); }
+static int zni_bin_end(int i, int in, int out) { return (int)((((int64_t)i + 1) * in + out - 1) / out); }
+/* The rows (or columns) of a map that window i of max_pool covers: always some. */
+static void zni_pool_window(int i, int size, int kernel, int stride, int padding, int *out_begin, int *out_end) {
+    int begin = i * stride - padding, end = begin + kernel;
+    *out_begin = begin > 0 ? begin : 0;
+    *out_end = end < size ? end : size;
+}
 
 ZN_API zn_tensor *zn_adaptive_avg_pool(zn_ctx *ctx, zn_tensor *x, int size) {
     zn_tensor *y;
@@ -5416,7 +5456,8 @@ ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride,
     if (!zni_need_dims(ctx, "max_pool", x, 4)) return NULL;
     h = x->shape.n[2];
     w = x->shape.n[3];
-    if (kernel < 1 || stride < 1 || padding < 0 || 2 * padding > kernel || h + 2 * padding < kernel || w + 2 * padding < kernel) {
+    if (kernel < 1 || kernel > ZNI_MAX_STRIDE || stride < 1 || padding < 0 || padding > kernel / 2 || h > INT_MAX / 2 || w > INT_MAX / 2 ||
+        h + 2 * padding < kernel || w + 2 * padding < kernel) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "max_pool: kernel %d, stride %d, padding %d do not fit a %d x %d map", kernel, stride, padding, h, w);
         return NULL;
     }
@@ -5432,13 +5473,15 @@ ZN_API zn_tensor *zn_max_pool(zn_ctx *ctx, zn_tensor *x, int kernel, int stride,
     for (p = 0; p < planes; ++p) {
         const zn_real *from = x->data + p * (size_t)h * (size_t)w;
         zn_real *to = y->data + p * (size_t)oh * (size_t)ow;
-        int i, j, r, c;
+        int i, j, r, c, r0, r1, c0, c1;
         for (i = 0; i < oh; ++i)
             for (j = 0; j < ow; ++j) {
                 zn_real best = -(zn_real)HUGE_VAL;
-                for (r = i * stride - padding; r < i * stride - padding + kernel; ++r)
-                    for (c = j * stride - padding; c < j * stride - padding + kernel; ++c)
-                        if (r >= 0 && r < h && c >= 0 && c < w && !(from[r * w + c] <= best)) best = from[r * w + c];
+                zni_pool_window(i, h, kernel, stride, padding, &r0, &r1);
+                zni_pool_window(j, w, kernel, stride, padding, &c0, &c1);
+                for (r = r0; r < r1; ++r)
+                    for (c = c0; c < c1; ++c)
+                        if (!(from[r * w + c] <= best)) best = from[r * w + c];
                 to[i * ow + j] = best;
             }
     }
@@ -5453,14 +5496,16 @@ static zn_result zni_max_pool_backward(zn_tensor *y) { /* the first of equal max
     ZNI_OMP(parallel for if (x->count > ZNI_PARALLEL_MIN))
     for (p = 0; p < planes; ++p) {
         const zn_real *from = x->data + p * (size_t)h * (size_t)w;
-        int i, j, r, c;
+        int i, j, r, c, r0, r1, c0, c1;
         for (i = 0; i < oh; ++i)
             for (j = 0; j < ow; ++j) {
                 size_t at = (p * (size_t)oh + (size_t)i) * (size_t)ow + (size_t)j;
                 int found = 0;
-                for (r = i * stride - padding; r < i * stride - padding + kernel && !found; ++r)
-                    for (c = j * stride - padding; c < j * stride - padding + kernel && !found; ++c)
-                        if (r >= 0 && r < h && c >= 0 && c < w && from[r * w + c] == y->data[at]) {
+                zni_pool_window(i, h, kernel, stride, padding, &r0, &r1);
+                zni_pool_window(j, w, kernel, stride, padding, &c0, &c1);
+                for (r = r0; r < r1 && !found; ++r)
+                    for (c = c0; c < c1 && !found; ++c)
+                        if (from[r * w + c] == y->data[at]) {
                             dx[p * (size_t)h * (size_t)w + (size_t)(r * w + c)] += y->grad[at];
                             found = 1;
                         }
@@ -5631,10 +5676,11 @@ ZN_API zn_tensor *zn_shuffle_attention(zn_ctx *ctx, zn_tensor *x, zn_tensor *cwe
     ptrdiff_t planes, p;
     int i;
     if (!zni_need_dims(ctx, "shuffle_attention", x, 4)) return NULL;
-    if (groups < 1 || x->shape.n[1] % (2 * groups) != 0) {
+    if (groups < 1 || groups > x->shape.n[1] / 2 || x->shape.n[1] % (2 * groups) != 0) {
         zni_fail(ctx, ZN_ERROR_ARGUMENT, "shuffle_attention: 2 * %d groups do not divide %d channels", groups, x->shape.n[1]);
         return NULL;
     }
+    if (!zni_need_eps(ctx, "shuffle_attention", eps)) return NULL;
     half = (size_t)(x->shape.n[1] / (2 * groups));
     in[0] = x;
     in[1] = cweight;
@@ -5991,10 +6037,13 @@ static int zni_walk_spent(zn_ctx *ctx, zn_tensor *loss) {
 }
 ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss) {
     zn_tensor *t, *after = NULL; /* who has just been passed */
+    char text[64];
     int add, i;
     if (ctx == NULL) return ZN_ERROR_ARGUMENT;
     if (ctx->code != ZN_OK) return ctx->code;
-    if (loss == NULL || loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value");
+    if (loss == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss is NULL");
+    if (loss->ctx != ctx) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss is a tensor of another context");
+    if (loss->count != 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss must be a single value, not of shape %s", zni_shape_text(loss->shape, text));
     if (!loss->needs_grad) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: the loss depends on nothing trainable");
     if (zni_walk_spent(ctx, loss)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "backward: a network's forward pass can be walked once: add the losses up, or run it again");
     if (!zni_ready(loss)) return ctx->code;
@@ -6063,7 +6112,7 @@ ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *c
     zn_gradient_report report;
     zn_tensor *t;
     memset(&report, 0, sizeof report);
-    if (ctx == NULL || loss_fn == NULL) return ZN_ERROR_ARGUMENT;
+    if (ctx == NULL || loss_fn == NULL) return zni_null(ctx, "zn_check_gradients");
     if (!(o.step > 0.0) || o.per_tensor < 1) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "check_gradients: step and per_tensor must be above 0");
     zn_tape_clear(ctx);
     zn_grad_clear(ctx);
@@ -6074,6 +6123,7 @@ ZN_API zn_result zn_check_gradients(zn_ctx *ctx, zn_tensor *(*loss_fn)(zn_ctx *c
     if (out_report != NULL) *out_report = report;
     if (ctx->code == ZN_OK && !(report.worst <= o.tolerance))
         zni_fail(ctx, ZN_ERROR_NUMBER, "gradient off by %.3g at %s", report.worst, report.where);
+    zn_grad_clear(ctx);
     return ctx->code;
 }
 
@@ -6490,7 +6540,7 @@ ZN_API zn_result zn_structure_parse(zn_ctx *ctx, const char *text, zn_structure 
     zni_parser p;
     int channels, flat = 0;
     zn_result result;
-    if (ctx == NULL || out_structure == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: NULL");
+    if (ctx == NULL || out_structure == NULL) return zni_null(ctx, "zn_structure_parse");
     *out_structure = NULL;
     if (text == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_structure_parse: text is NULL");
     if (ctx->code != ZN_OK) return ctx->code;
@@ -6589,9 +6639,8 @@ static zn_structure *zni_structure_copy(const zn_structure *s, int extra) {
 ZN_API zn_result zn_structure_split(const zn_structure *s, zn_structure **out_split) {
     zn_structure *split;
     int index;
-    if (out_split == NULL) return ZN_ERROR_ARGUMENT;
-    *out_split = NULL;
-    if (s == NULL) return ZN_ERROR_ARGUMENT;
+    if (out_split != NULL) *out_split = NULL;
+    if (s == NULL || out_split == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_split");
     split = zni_structure_copy(s, s->count);
     if (split == NULL) return s->ctx->code;
     for (index = split->first; index >= 0; index = split->blocks[index].next) {
@@ -6803,6 +6852,7 @@ static zn_result zni_plan_create(zni_plan *plan, const zn_structure *s, const zn
     if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES)
         return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
     if ((int)opts->attention < 0 || opts->attention > ZN_ATTENTION_SA) return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "unknown attention %d", (int)opts->attention);
+    if ((int)opts->projection < 0 || opts->projection > ZN_PROJECTION_ZENNAS) return zni_fail(s->ctx, ZN_ERROR_ARGUMENT, "unknown projection rule %d", (int)opts->projection);
     for (index = s->first; index >= 0; index = s->blocks[index].next) {
         plan->features = s->blocks[index].out;
         if (zni_plan_block(plan, -1, s, index)) continue;
@@ -7074,7 +7124,7 @@ ZN_API zn_result zn_structure_count_layers(const zn_structure *s, const zn_net_o
     zn_net_opts defaults = zn_net_opts_default();
     zni_plan plan;
     zn_result result;
-    if (s == NULL || out_count == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || out_count == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_count");
     memset(out_count, 0, sizeof *out_count);
     result = zni_plan_create(&plan, s, opts != NULL ? opts : &defaults);
     if (result != ZN_OK) return result;
@@ -7280,15 +7330,15 @@ static zn_result zni_net_build(zn_net *net) {
 ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **out_net) {
     zn_net *net;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: NULL was passed");
+    if (ctx == NULL || out_net == NULL) return zni_null(ctx, "zn_net_create");
     if (ctx->code != ZN_OK) return ctx->code;
     net = ZNI_NEW_ZERO(ctx, zn_net, 1);
     if (net == NULL) return ctx->code;
     net->ctx = ctx;
     net->opts = opts != NULL ? *opts : zn_net_opts_default();
     net->input = zn_input_default();
-    if (!(net->opts.bn_eps > 0.0) || !(net->opts.gn_eps > 0.0) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
-        zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
+    if (!(net->opts.bn_eps > 0.0 && isfinite(net->opts.bn_eps)) || !(net->opts.gn_eps > 0.0 && isfinite(net->opts.gn_eps)) || !(net->opts.bn_momentum >= 0.0 && net->opts.bn_momentum <= 1.0))
+        zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_create: bn_eps %g and gn_eps %g must be finite and above 0, bn_momentum %g in 0..1", net->opts.bn_eps, net->opts.gn_eps, net->opts.bn_momentum);
     else if (zni_net_build(net) == ZN_OK) {
         *out_net = net;
         return ZN_OK;
@@ -7317,7 +7367,7 @@ ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen) {
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count) {
     const char *fault;
     int i;
-    if (net == NULL || names == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || names == NULL) return zni_null(zn_net_ctx(net), "zn_net_set_class_names");
     if (count != net->opts.classes) return zni_fail(net->ctx, ZN_ERROR_MISMATCH, "%d class names for a network of %d classes", count, net->opts.classes);
     fault = zni_class_names_fault(names, count, 0);
     if (fault != NULL) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "%s", fault);
@@ -7564,7 +7614,7 @@ static zn_result zni_stages(const zn_structure *s, int resolution, double *effec
 }
 ZN_API zn_result zn_structure_effective_score(const zn_structure *s, double *out_score) {
     double entropy;
-    if (s == NULL || out_score == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || out_score == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_structure_effective_score");
     return zni_stages(s, 1024, out_score, &entropy);
 }
 ZN_API double zn_structure_depth_penalty(const zn_structure *s) {
@@ -7639,7 +7689,7 @@ static zn_result zni_scorer_open(zn_scorer *s, zn_ctx *ctx, const zn_score_opts 
     if (opts->batch < 1 || opts->batch > 4096 || opts->resolution < 1 || opts->resolution > 8192 || opts->repeat < 1 || opts->repeat > 1000000)
         return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: batch %d must be 1 to 4096, resolution %d 1 to 8192, repeat %d 1 to 1000000", opts->batch, opts->resolution, opts->repeat);
     if (opts->classes < 1 || opts->classes > ZN_MAX_CLASSES) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "classes is %d, must be 1 to %d", opts->classes, ZN_MAX_CLASSES);
-    if (!(fabs(opts->gamma) > 0.0 && fabs(opts->gamma) < 1e6)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: gamma is %g, must not be 0", opts->gamma);
+    if (!(fabs(opts->gamma) > 0.0 && fabs(opts->gamma) < 1e6)) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "score: gamma is %g, must be below 1e6 in size and not 0", opts->gamma);
     if (zn_ctx_create(&ctx->opts, &s->ctx) != ZN_OK) return zni_fail(ctx, ZN_ERROR_MEMORY, "out of memory: a context for the score");
     zni_ziggurat_make(&s->normal);
     return ZN_OK;
@@ -8165,7 +8215,7 @@ ZN_API zn_result zn_scorer_create(zn_ctx *ctx, const zn_score_opts *opts, zn_sco
     zn_score_opts chosen = opts != NULL ? *opts : zn_score_opts_default();
     zn_scorer *s;
     if (out_scorer != NULL) *out_scorer = NULL;
-    if (ctx == NULL || out_scorer == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_scorer_create: NULL was passed");
+    if (ctx == NULL || out_scorer == NULL) return zni_null(ctx, "zn_scorer_create");
     if (ctx->code != ZN_OK) return ctx->code;
     s = ZNI_NEW(ctx, zn_scorer, 1);
     if (s == NULL) return ctx->code;
@@ -8195,7 +8245,7 @@ ZN_API zn_result zn_scorer_run(zn_scorer *scorer, const char *structure, zn_scor
 }
 ZN_API zn_result zn_score(zn_ctx *ctx, const char *structure, const zn_score_opts *opts, zn_score_result *out_result) {
     zn_scorer *s = NULL;
-    if (ctx == NULL || structure == NULL || out_result == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_score: NULL was passed");
+    if (ctx == NULL || structure == NULL || out_result == NULL) return zni_null(ctx, "zn_score");
     memset(out_result, 0, sizeof *out_result);
     if (zn_scorer_create(ctx, opts, &s) == ZN_OK) zn_scorer_run(s, structure, out_result);
     zn_scorer_destroy(s);
@@ -8405,7 +8455,7 @@ ZN_API zn_result zn_space_candidates(const zn_structure *s, int block, const cha
     zn_structure one;
     char text[256];
     int index, name, out, bottleneck, depth;
-    if (s == NULL || space_text == NULL || on_candidate == NULL) return ZN_ERROR_ARGUMENT;
+    if (s == NULL || space_text == NULL || on_candidate == NULL) return zni_null(s != NULL ? s->ctx : NULL, "zn_space_candidates");
     if (zni_space_read(&space, s->ctx, space_text) != ZN_OK || (index = zni_super_block(s, block)) < 0) return s->ctx->code;
     one = *s;
     one.blocks = &b;
@@ -8637,8 +8687,10 @@ static int zni_search_fits(zn_search *e, const zn_structure *s, zni_member *job)
     if (zn_structure_effective_score(s, &m->effective) != ZN_OK || !zni_within(e, ZN_BUDGET_EFFECTIVE, m->effective, e->opts.max_effective)) return 0;
     if (!(e->opts.max_latency_ms > 0.0)) return 1;
     begin = zni_seconds();
-    if (e->opts.latency_fn != NULL) m->latency_ms = e->opts.latency_fn(job->text, e->opts.user);
-    else {
+    if (e->opts.latency_fn != NULL) {
+        m->latency_ms = e->opts.latency_fn(job->text, e->opts.user);
+        if (!(m->latency_ms >= 0.0 && isfinite(m->latency_ms))) zni_fail(e->ctx, ZN_ERROR_NUMBER, "search: latency_fn gave %g ms for %.900s", m->latency_ms, job->text);
+    } else {
         sum.search = e;
         sum.ms = 0.0;
         zn_structure_count_layers(s, &n, e->opts.resolution, zni_latency_layer, &sum, &count);
@@ -9084,9 +9136,12 @@ static zn_result zni_search_check(zn_search *e) {
     if (o->population < 1 || o->population > 65536 || o->generation < 1 || o->generation > 4096 || o->iterations < 1 || o->threads < 0 || o->threads > 1024)
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: population must be 1 to 65536, generation 1 to 4096, iterations at least 1, threads 0 to 1024");
     if (zn_score_text(o->score) == NULL) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown score %d", (int)o->score);
+    if (o->sieve_score != -1 && zn_score_text((zn_score_kind)o->sieve_score) == NULL) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown score %d of a sieve (-1 is none)", o->sieve_score);
+    if (o->sieve_batch < 0 || o->sieve_resolution < 0) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: sieve_batch %d and sieve_resolution %d cannot be negative", o->sieve_batch, o->sieve_resolution);
+    if (!(o->time_limit >= 0.0) || !(o->save_seconds >= 0.0))
+        return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: time_limit %g and save_seconds %g cannot be negative", o->time_limit, o->save_seconds);
     if (zni_search_sieves(o) && (o->finalists < 1 || o->final_repeat < 1))
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a sieve needs finalists and final_repeat of at least 1");
-    if ((int)o->projection < 0 || o->projection > ZN_PROJECTION_ZENNAS) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown projection rule %d", (int)o->projection);
     if (o->max_layers < 0 || !(o->max_params >= 0.0) || !(o->max_flops >= 0.0) || !(o->max_effective >= 0.0) || !(o->max_latency_ms >= 0.0))
         return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: a budget cannot be negative (0 is none)");
     if (e->space_text == NULL) return e->ctx->code != ZN_OK ? e->ctx->code : zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "unknown search space %d", (int)o->space);
@@ -9132,7 +9187,7 @@ ZN_API zn_result zn_search_create(zn_ctx *ctx, const char *start, const zn_searc
     zn_search *e;
     const char *space;
     if (out_search != NULL) *out_search = NULL;
-    if (ctx == NULL || start == NULL || out_search == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_create: NULL was passed");
+    if (ctx == NULL || start == NULL || out_search == NULL) return zni_null(ctx, "zn_search_create");
     if (ctx->code != ZN_OK) return ctx->code;
     e = ZNI_NEW_ZERO(ctx, zn_search, 1);
     if (e == NULL) return ctx->code;
@@ -9167,7 +9222,7 @@ static zn_result zni_search_generation(zn_search *e) {
 }
 ZN_API zn_result zn_search_step(zn_search *e, int *out_more) {
     int stop;
-    if (e == NULL || out_more == NULL) return ZN_ERROR_ARGUMENT;
+    if (e == NULL || out_more == NULL) return zni_null(e != NULL ? e->ctx : NULL, "zn_search_step");
     *out_more = 0;
     if (e->ctx->code != ZN_OK) return e->ctx->code;
     zni_search_trim(e);
@@ -9233,7 +9288,7 @@ static zn_result zni_search_finals(zn_search *e, zn_search_result *out) {
 }
 ZN_API zn_result zn_search_best(zn_search *e, zn_search_result *out_best) {
     int i, best = 0;
-    if (e == NULL || out_best == NULL) return ZN_ERROR_ARGUMENT;
+    if (e == NULL || out_best == NULL) return zni_null(e != NULL ? e->ctx : NULL, "zn_search_best");
     memset(out_best, 0, sizeof *out_best);
     if (e->ctx->code != ZN_OK) return e->ctx->code;
     if (e->count == 0) return zni_fail(e->ctx, ZN_ERROR_ARGUMENT, "search: the population is still empty");
@@ -9248,7 +9303,7 @@ ZN_API zn_result zn_search_run(zn_ctx *ctx, const char *start, const zn_search_o
     zn_search *e;
     zn_result result;
     int more = 1;
-    if (out_best == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_search_run: NULL was passed");
+    if (out_best == NULL) return zni_null(ctx, "zn_search_run");
     memset(out_best, 0, sizeof *out_best);
     result = zn_search_create(ctx, start, opts, &e);
     if (result != ZN_OK) return result;
@@ -9732,7 +9787,7 @@ ZN_API zn_result zn_input_check(zn_ctx *ctx, const zn_input *in) {
     return field == NULL ? ZN_OK : zni_fail(ctx, ZN_ERROR_ARGUMENT, "input: the field %s is out of its bounds", field);
 }
 ZN_API zn_result zn_net_set_input(zn_net *net, const zn_input *in) {
-    if (net == NULL || in == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || in == NULL) return zni_null(zn_net_ctx(net), "zn_net_set_input");
     if (zn_input_check(net->ctx, in) != ZN_OK) return ZN_ERROR_ARGUMENT;
     net->input = *in;
     return ZN_OK;
@@ -10156,12 +10211,14 @@ static void zni_mix_rows(zn_real *values, size_t per_row, uint32_t *partner, int
     for (start = 0; start < rows; ++start) partner[start] &= ~done;
 }
 ZN_API double zn_mixup(zn_rng *rng, double alpha, int batch, zn_real *x, size_t per_sample, zn_real *target, int classes, uint32_t *partner) {
-    double a, b, share;
+    double a = 0.5, b = 0.5, share;
     int i;
     for (i = 0; i < batch; ++i) partner[i] = (uint32_t)i;
     if (!(alpha > 0.0) || batch < 1) return 1.0;
-    a = zni_gamma_draw(rng, alpha);
-    b = zni_gamma_draw(rng, alpha);
+    if (alpha < 1e32) { /* from there on the share is 1/2 to its last bit, and of infinity there is nothing to draw */
+        a = zni_gamma_draw(rng, alpha);
+        b = zni_gamma_draw(rng, alpha);
+    }
     share = a + b > 0.0 ? a / (a + b) : (double)zn_rng_below(rng, 2); /* both underflow when alpha is tiny: 0 or 1 */
     zn_rng_shuffle(rng, partner, (size_t)batch);
     zni_mix_rows(x, per_sample, partner, batch, (zn_real)share);
@@ -10389,7 +10446,7 @@ static zn_result zni_pack_load(zn_pack *p, const char *path) {
 ZN_API zn_result zn_pack_open(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
     zn_pack *p;
     if (out_pack != NULL) *out_pack = NULL;
-    if (ctx == NULL || path == NULL || out_pack == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_open: NULL was passed");
+    if (ctx == NULL || path == NULL || out_pack == NULL) return zni_null(ctx, "zn_pack_open");
     if (ctx->code != ZN_OK) return ctx->code;
     p = ZNI_NEW_ZERO(ctx, zn_pack, 1);
     if (p == NULL) return ctx->code;
@@ -10531,7 +10588,7 @@ ZN_API zn_result zn_pack_writer_create(zn_ctx *ctx, const char *path, const char
     zn_pack_writer *w;
     if (out_writer != NULL) *out_writer = NULL;
     if (ctx == NULL || path == NULL || class_names == NULL || out_writer == NULL)
-        return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_pack_writer_create: NULL was passed");
+        return zni_null(ctx, "zn_pack_writer_create");
     if (ctx->code != ZN_OK) return ctx->code;
     w = ZNI_NEW_ZERO(ctx, zn_pack_writer, 1);
     if (w == NULL) return ctx->code;
@@ -10549,7 +10606,7 @@ ZN_API zn_result zn_pack_writer_add(zn_pack_writer *writer, const zn_pack_info *
     zni_pack_record r;
     const char *fault;
     void *items;
-    if (writer == NULL || image == NULL) return ZN_ERROR_ARGUMENT;
+    if (writer == NULL || image == NULL) return zni_null(writer != NULL ? writer->ctx : NULL, "zn_pack_writer_add");
     if (writer->ctx->code != ZN_OK) return writer->ctx->code;
     memset(&r, 0, sizeof r);
     r.offset = writer->offset;
@@ -10593,8 +10650,9 @@ ZN_API zn_result zn_pack_writer_finish(zn_pack_writer *writer, uint64_t *out_has
     unsigned char header[ZNI_PACK_HEADER], record[ZNI_PACK_RECORD];
     uint64_t sum = ZN_FNV_START, size = 0;
     size_t i;
-    if (writer == NULL || writer->finished) return ZN_ERROR_ARGUMENT;
+    if (writer == NULL) return ZN_ERROR_ARGUMENT;
     if (writer->ctx->code != ZN_OK) return writer->ctx->code;
+    if (writer->finished) return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "cannot finish: the pack is finished");
     if (writer->images == 0) return zni_fail(writer->ctx, ZN_ERROR_ARGUMENT, "%s: cannot pack: there are no images", writer->file.path);
     zni_put_le(header, writer->classes.length, 4);
     zni_pack_writer_index(writer, header, 4, &sum, &size);
@@ -11707,7 +11765,7 @@ ZN_API zn_result zn_net_load_tensors(zn_net *net, const char *path, const zn_loa
     zni_archive a;
     zn_result result;
     if (out_report != NULL) memset(out_report, 0, sizeof *out_report);
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_load_tensors");
     result = zni_archive_open(net->ctx, path, &a);
     if (result == ZN_OK) result = zni_net_take(net, &a, opts, out_report);
     zni_archive_close(&a);
@@ -11719,7 +11777,7 @@ ZN_API zn_result zn_net_load_checkpoint(zn_ctx *ctx, const char *path, const zn_
     zn_net *net = NULL;
     int k, fits = 0;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load_checkpoint: NULL was passed");
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_null(ctx, "zn_net_load_checkpoint");
     if (zni_archive_open(ctx, path, &a) == ZN_OK) {
         const zni_entry *head = zni_archive_find(&a, "fc_linear.netblock.weight");
         if (o.classes == 0 && head != NULL && head->dims == 2 && head->n[0] <= ZN_MAX_CLASSES) o.classes = (int)head->n[0];
@@ -11744,7 +11802,7 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
     zni_archive a;
     zn_result result;
     size_t i;
-    if (ctx == NULL || path == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_file_list: NULL was passed");
+    if (ctx == NULL || path == NULL) return zni_null(ctx, "zn_file_list");
     result = zni_archive_open(ctx, path, &a);
     for (i = 0; result == ZN_OK && on_metadata != NULL && i < a.pair_count; ++i) on_metadata(a.pairs[i].key.text, a.pairs[i].value.text, user);
     for (i = 0; result == ZN_OK && on_tensor != NULL && i < a.count; ++i) {
@@ -11927,7 +11985,7 @@ static void zni_store_net(zni_store *s, const zn_net *net) {
 }
 ZN_API zn_result zn_net_save(const zn_net *net, const char *path) {
     zni_store s;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_save");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     zni_store_begin(&s, net->ctx);
     zni_store_net(&s, net);
@@ -12027,7 +12085,7 @@ ZN_API zn_result zn_net_load(zn_ctx *ctx, const char *path, zn_net **out_net) {
     zni_archive a;
     zn_net *net = NULL;
     if (out_net != NULL) *out_net = NULL;
-    if (ctx == NULL || path == NULL || out_net == NULL) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "zn_net_load: NULL was passed");
+    if (ctx == NULL || path == NULL || out_net == NULL) return zni_null(ctx, "zn_net_load");
     if (zni_archive_open(ctx, path, &a) == ZN_OK) {
         if (zni_archive_text(&a, "zennet") == NULL)
             zni_archive_fail(&a, ZN_ERROR_FORMAT, NULL, "it holds tensors, but not the network's description; say which structure it is of");
@@ -12076,6 +12134,41 @@ ZN_API zn_optimizer_opts zn_optimizer_opts_default(zn_optimizer_kind kind) {
     o.eps = kind == ZN_ADADELTA ? 1e-9 : 1e-8;
     return o;
 }
+/* A number among options: name, kind (int or double; a capital: the result does not depend on it), place, bounds. */
+typedef struct zni_option {
+    const char *name;
+    char kind;
+    size_t offset;
+    double low, high;
+} zni_option;
+static double zni_option_value(const zni_option *f, const void *opts) {
+    const char *at = (const char *)opts + f->offset;
+    int whole;
+    double real;
+    if (f->kind == 'i' || f->kind == 'I') {
+        memcpy(&whole, at, sizeof whole);
+        return whole;
+    }
+    memcpy(&real, at, sizeof real);
+    return real;
+}
+static zn_result zni_options_check(zn_ctx *ctx, const char *what, const zni_option *fields, size_t count, const void *opts) {
+    size_t i;
+    for (i = 0; i < count; ++i) {
+        double value = zni_option_value(&fields[i], opts);
+        if (!(value >= fields[i].low && value <= fields[i].high))
+            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "%s: %s is %.9g, must be in %.9g..%.9g", what, fields[i].name, value, fields[i].low, fields[i].high);
+    }
+    return ZN_OK;
+}
+/* Below 1 where 1 divides by 0. */
+#define ZNI_OPTIMIZER_FIELDS(F) \
+    F(momentum, 'd', 0, 1), F(nesterov, 'i', 0, 1), F(weight_decay, 'd', 0, 1e6), F(clip, 'd', 0, 1e30), F(beta1, 'd', 0, 0.9999999), \
+    F(beta2, 'd', 0, 0.9999999), F(alpha, 'd', 0, 1), F(rho, 'd', 0, 1), F(eps, 'd', 0, 1)
+#define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_optimizer_opts, name), low, high}
+static const zni_option zni_optimizer_fields[] = {ZNI_OPTIMIZER_FIELDS(ZNI_FIELD)};
+#undef ZNI_FIELD
+
 static size_t zni_optimizer_slots(zn_optimizer_kind kind) { return kind == ZN_SGD ? 1 : 2; }
 
 ZN_API void zn_optimizer_destroy(zn_optimizer *optimizer) {
@@ -12127,7 +12220,8 @@ ZN_API zn_result zn_optimizer_create(zn_ctx *ctx, zn_net *net, const zn_optimize
     if (o == NULL) return ctx->code;
     o->ctx = ctx;
     o->opts = opts != NULL ? *opts : zn_optimizer_opts_default(ZN_SGD);
-    if (zni_optimizer_collect(o, net) == ZN_OK) {
+    if (zni_options_check(ctx, "optimizer", zni_optimizer_fields, sizeof zni_optimizer_fields / sizeof zni_optimizer_fields[0], &o->opts) == ZN_OK &&
+        zni_optimizer_collect(o, net) == ZN_OK) {
         *out_optimizer = o;
         return ZN_OK;
     }
@@ -12180,6 +12274,7 @@ ZN_API zn_result zn_optimizer_step(zn_optimizer *optimizer, double lr) {
     if (optimizer == NULL) return ZN_ERROR_ARGUMENT;
     zn_tape_clear(optimizer->ctx);
     if (optimizer->ctx->code != ZN_OK) return optimizer->ctx->code;
+    if (!isfinite(lr)) return zni_fail(optimizer->ctx, ZN_ERROR_ARGUMENT, "optimizer: the learning rate is %g", lr);
     ++optimizer->steps;
     ZNI_OMP(parallel for schedule(dynamic) if (optimizer->values > ZNI_PARALLEL_MIN))
     for (i = 0; i < optimizer->count; ++i) {
@@ -12241,7 +12336,7 @@ static zn_result zni_sampler_balanced(const zn_pack *pack, zn_split split, zn_rn
 ZN_API zn_result zn_sampler_draw(const zn_pack *pack, zn_split split, int balanced, uint64_t seed, int epoch, uint32_t *order) {
     zn_rng rng = zni_train_stream(seed, epoch, ZNI_STREAM_ORDER, 0);
     size_t i, images = zn_pack_count(pack, split);
-    if (pack == NULL || order == NULL) return ZN_ERROR_ARGUMENT;
+    if (pack == NULL || order == NULL) return zni_null(pack != NULL ? pack->ctx : NULL, "zn_sampler_draw");
     if (pack->ctx->code != ZN_OK) return pack->ctx->code;
     if (images == 0) return zni_fail(pack->ctx, ZN_ERROR_ARGUMENT, "%s: the split has no images", pack->path);
     if (balanced) return zni_sampler_balanced(pack, split, &rng, order);
@@ -12267,7 +12362,7 @@ static int zni_net_class_find(const zn_net *net, const char *name) {
 }
 ZN_API zn_result zn_class_map(const zn_net *net, const zn_pack *pack, int by_index, int *map) {
     int i, classes = zn_pack_classes(pack);
-    if (net == NULL || pack == NULL || map == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || pack == NULL || map == NULL) return zni_null(zn_net_ctx(net), "zn_class_map");
     for (i = 0; i < classes; ++i) {
         size_t images = zn_pack_class_count(pack, ZN_SPLIT_TRAIN, i) + zn_pack_class_count(pack, ZN_SPLIT_TEST, i);
         map[i] = !by_index ? zni_net_class_find(net, pack->class_names[i]) : i < net->opts.classes ? i : -1;
@@ -12386,7 +12481,7 @@ ZN_API zn_result zn_loader_create(const zn_pack *pack, const zn_loader_opts *opt
     zn_loader_opts o = opts != NULL ? *opts : zn_loader_opts_default();
     zn_loader *l;
     if (out_loader != NULL) *out_loader = NULL;
-    if (pack == NULL || out_loader == NULL) return ZN_ERROR_ARGUMENT;
+    if (pack == NULL || out_loader == NULL) return zni_null(pack != NULL ? pack->ctx : NULL, "zn_loader_create");
     if (o.class_map == NULL) o.classes = pack->classes;
     if (zni_loader_check(pack, &o) != ZN_OK) return pack->ctx->code;
     l = ZNI_NEW_ZERO(pack->ctx, zn_loader, 1);
@@ -12465,8 +12560,10 @@ static zn_result zni_loader_order(zn_loader *l, int epoch) {
 ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_batch *out_batch) {
     size_t batch, first, left;
     int count;
-    if (loader == NULL || out_batch == NULL || index >= zn_loader_batches(loader) || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (loader == NULL || out_batch == NULL) return zni_null(loader != NULL ? loader->ctx : NULL, "zn_loader_load");
     if (loader->ctx->code != ZN_OK) return loader->ctx->code;
+    if (index >= zn_loader_batches(loader) || epoch < 0)
+        return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: there is no batch %lu of %lu in epoch %d", (unsigned long)index, (unsigned long)zn_loader_batches(loader), epoch);
     batch = (size_t)loader->opts.batch;
     first = index * batch;
     left = loader->images - first;
@@ -12490,7 +12587,10 @@ ZN_API zn_result zn_loader_load(zn_loader *loader, int epoch, size_t index, zn_b
 ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position, unsigned char *rgb, int *out_label) {
     zn_rng rng;
     zn_pack_info info;
-    if (loader == NULL || rgb == NULL || !loader->opts.random || position >= loader->images || epoch < 0) return ZN_ERROR_ARGUMENT;
+    if (loader == NULL || rgb == NULL) return zni_null(loader != NULL ? loader->ctx : NULL, "zn_loader_preview");
+    if (!loader->opts.random) return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: only a random one has previews");
+    if (position >= loader->images || epoch < 0)
+        return zni_fail(loader->ctx, ZN_ERROR_ARGUMENT, "loader: there is no image %lu of %lu in epoch %d", (unsigned long)position, (unsigned long)loader->images, epoch);
     if (zni_loader_order(loader, epoch) != ZN_OK) return loader->ctx->code;
     loader->numbers[0] = loader->order[position];
     loader->results[0] = (unsigned char)zn_pack_rgb(loader->pack, loader->opts.split, loader->numbers[0], loader->rgb);
@@ -12502,6 +12602,10 @@ ZN_API zn_result zn_loader_preview(zn_loader *loader, int epoch, size_t position
 }
 
 /* ---- evaluation ---- */
+/* Errors of a network and its pack go to one context. */
+static zn_result zni_pack_own(const zn_net *net, const zn_pack *pack, const char *function) {
+    return pack->ctx == net->ctx ? ZN_OK : zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "%s: %s was opened in another context than the network's", function, pack->path);
+}
 ZN_API zn_evaluate_opts zn_evaluate_opts_default(void) {
     zn_evaluate_opts o;
     memset(&o, 0, sizeof o);
@@ -12599,7 +12703,8 @@ ZN_API zn_result zn_evaluate(zn_net *net, const zn_pack *pack, const zn_evaluate
     zn_result result;
     int *map;
     if (out_metrics != NULL) *out_metrics = NULL;
-    if (net == NULL || pack == NULL || out_metrics == NULL || net->ctx != pack->ctx) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || pack == NULL || out_metrics == NULL) return zni_null(zn_net_ctx(net), "zn_evaluate");
+    if (zni_pack_own(net, pack, "zn_evaluate") != ZN_OK) return ZN_ERROR_ARGUMENT;
     load.split = o.split;
     load.batch = o.batch;
     load.random = 0;
@@ -12710,7 +12815,7 @@ static size_t zni_net_value_count(const zn_net *net) { return zni_buffer_bytes(n
 ZN_API zn_result zn_ema_create(zn_net *net, double decay, zn_ema **out_ema) {
     zn_ema *e;
     if (out_ema != NULL) *out_ema = NULL;
-    if (net == NULL || out_ema == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_ema == NULL) return zni_null(zn_net_ctx(net), "zn_ema_create");
     if (!(decay > 0.0 && decay < 1.0)) return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "average of weights: the decay %g must be above 0 and below 1", decay);
     e = ZNI_NEW_ZERO(net->ctx, zn_ema, 1);
     if (e == NULL) return net->ctx->code;
@@ -12885,7 +12990,7 @@ ZN_API zn_result zn_distiller_create(zn_net *student, zn_net *teacher, int size,
     zn_distill_opts o = opts != NULL ? *opts : zn_distill_opts_default();
     zn_distiller *d;
     if (out_distiller != NULL) *out_distiller = NULL;
-    if (student == NULL || teacher == NULL || optimizer == NULL || out_distiller == NULL) return ZN_ERROR_ARGUMENT;
+    if (student == NULL || teacher == NULL || optimizer == NULL || out_distiller == NULL) return zni_null(zn_net_ctx(student), "zn_distiller_create");
     if (student->ctx != teacher->ctx || student == teacher) return zni_fail(student->ctx, ZN_ERROR_ARGUMENT, "distillation: teacher and student must be two networks of one context");
     if (student->opts.classes != teacher->opts.classes)
         return zni_fail(student->ctx, ZN_ERROR_MISMATCH, "distillation: the teacher has %d classes, the student %d", teacher->opts.classes, student->opts.classes);
@@ -12925,18 +13030,12 @@ ZN_API zn_tensor *zn_distiller_loss(zn_distiller *distiller, zn_tensor *x, zn_te
 
 /* ---- the trainer's options ---- */
 #define ZNI_MAX_EPOCHS 100000
-static const struct { /* name, kind (int or double; a capital: the result does not depend on it), place, bounds: what is checked, and what the recipe says */
-    const char *name;
-    char kind;
-    size_t offset;
-    double low, high;
-} zni_train_fields[] = {
+static const zni_option zni_train_fields[] = { /* what is checked, and what the recipe says */
+#define ZNI_OF_OPTIMIZER(name, kind, low, high) ZNI_FIELD(optimizer.name, kind, low, high)
 #define ZNI_FIELD(name, kind, low, high) {#name, kind, offsetof(zn_train_opts, name), low, high}
     ZNI_FIELD(epochs, 'i', 1, ZNI_MAX_EPOCHS), ZNI_FIELD(batch, 'i', 1, 1000000), ZNI_FIELD(micro_batch, 'i', 0, 1000000), ZNI_FIELD(lr, 'd', 0, 1e6),
     ZNI_FIELD(schedule.target, 'd', 0, 1e6), ZNI_FIELD(schedule.warmup, 'd', 0, 100000), ZNI_FIELD(schedule.decay, 'd', 0, 1e6),
-    ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_FIELD(optimizer.momentum, 'd', 0, 1), ZNI_FIELD(optimizer.nesterov, 'i', 0, 1),
-    ZNI_FIELD(optimizer.weight_decay, 'd', 0, 1e6), ZNI_FIELD(optimizer.clip, 'd', 0, 1e30), ZNI_FIELD(optimizer.beta1, 'd', 0, 1),
-    ZNI_FIELD(optimizer.beta2, 'd', 0, 1), ZNI_FIELD(optimizer.alpha, 'd', 0, 1), ZNI_FIELD(optimizer.rho, 'd', 0, 1), ZNI_FIELD(optimizer.eps, 'd', 0, 1),
+    ZNI_FIELD(schedule.milestone_count, 'i', 0, ZN_MAX_MILESTONES), ZNI_OPTIMIZER_FIELDS(ZNI_OF_OPTIMIZER),
     ZNI_FIELD(keep_weights, 'i', 0, 1), ZNI_FIELD(freeze_backbone, 'i', 0, 1), ZNI_FIELD(label_smoothing, 'd', 0, 1), ZNI_FIELD(mixup, 'd', 0, 100),
     ZNI_FIELD(balanced, 'i', 0, 1), ZNI_FIELD(ema, 'd', 0, 0.9999999), ZNI_FIELD(keep_last, 'i', 0, 1), ZNI_FIELD(eval_batch, 'i', 0, 1000000),
     ZNI_FIELD(eval_every, 'i', 1, 100000), ZNI_FIELD(distill.logits, 'd', 0, 1000), ZNI_FIELD(distill.features, 'd', 0, 1000), ZNI_FIELD(distill.clamp, 'd', 0, 1e30),
@@ -12947,20 +13046,9 @@ static const struct { /* name, kind (int or double; a capital: the result does n
     ZNI_FIELD(augment.erase, 'd', 0, 1), ZNI_FIELD(augment.erase_area[0], 'd', 0, 1), ZNI_FIELD(augment.erase_area[1], 'd', 0, 1),
     ZNI_FIELD(augment.erase_ratio[0], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio[1], 'd', 0, 10), ZNI_FIELD(augment.erase_ratio_log, 'i', 0, 1)};
 #undef ZNI_FIELD
+#undef ZNI_OF_OPTIMIZER
 #define ZNI_TRAIN_FIELDS (sizeof zni_train_fields / sizeof zni_train_fields[0])
 
-static double zni_train_field(const zn_train_opts *o, size_t index) {
-    union { const zn_train_opts *opts; const char *bytes; } at;
-    int whole;
-    double real;
-    at.opts = o;
-    if (zni_train_fields[index].kind == 'i' || zni_train_fields[index].kind == 'I') {
-        memcpy(&whole, at.bytes + zni_train_fields[index].offset, sizeof whole);
-        return whole;
-    }
-    memcpy(&real, at.bytes + zni_train_fields[index].offset, sizeof real);
-    return real;
-}
 ZN_API zn_train_opts zn_train_opts_default(void) {
     zn_train_opts o;
     memset(&o, 0, sizeof o);
@@ -12999,12 +13087,7 @@ ZN_API zn_train_opts zn_train_opts_cifar(void) {
     return o;
 }
 static zn_result zni_train_check(zn_ctx *ctx, const zn_train_opts *o) {
-    size_t i;
-    for (i = 0; i < ZNI_TRAIN_FIELDS; ++i) {
-        double value = zni_train_field(o, i);
-        if (!(value >= zni_train_fields[i].low && value <= zni_train_fields[i].high))
-            return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: %s is %g, must be in %g..%g", zni_train_fields[i].name, value, zni_train_fields[i].low, zni_train_fields[i].high);
-    }
+    if (zni_options_check(ctx, "training", zni_train_fields, ZNI_TRAIN_FIELDS, o) != ZN_OK) return ctx->code;
     if ((int)o->schedule.kind < 0 || o->schedule.kind > ZN_SCHEDULE_STEP || (int)o->optimizer.kind < 0 || o->optimizer.kind > ZN_ADADELTA)
         return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: unknown schedule %d or optimizer %d", (int)o->schedule.kind, (int)o->optimizer.kind);
     if (o->schedule.warmup >= o->epochs) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "training: a warm-up of %g epochs leaves nothing of %d", o->schedule.warmup, o->epochs);
@@ -13026,7 +13109,7 @@ static char *zni_train_recipe(zn_net *net, const zn_pack *train, const zn_pack *
                     zni_init_names[o->init], zni_schedule_names[o->schedule.kind], zni_optimizer_names[o->optimizer.kind], (int)o->augment.crop,
                     (int)o->augment.policy, (int)o->augment.input.filter, (unsigned long long)(o->teacher != NULL ? zn_fnv1a64(o->teacher->values, zni_buffer_bytes(o->teacher->values), ZN_FNV_START) : 0), (int)sizeof(zn_real) * 8);
     for (i = 0; i < ZNI_TRAIN_FIELDS; ++i)
-        if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_train_field(o, i));
+        if (zni_train_fields[i].kind >= 'a') zni_text_format(&text, "%s %.10g\n", zni_train_fields[i].name, zni_option_value(&zni_train_fields[i], o));
     for (i = 0; i < (size_t)o->schedule.milestone_count; ++i) zni_text_format(&text, "milestone %d\n", o->schedule.milestones[i]);
     for (i = 0; i < 3; ++i) zni_text_format(&text, "mean %.17g\nstd %.17g\n", o->augment.input.mean[i], o->augment.input.std[i]);
     if (!text.failed) return text.chars;
@@ -13493,7 +13576,7 @@ ZN_API zn_result zn_train_history(zn_ctx *ctx, const char *path, zn_train_result
     zni_archive a;
     zn_train_result *r;
     if (out_result != NULL) *out_result = NULL;
-    if (ctx == NULL || path == NULL || out_result == NULL) return ZN_ERROR_ARGUMENT;
+    if (ctx == NULL || path == NULL || out_result == NULL) return zni_null(ctx, "zn_train_history");
     r = ctx->code == ZN_OK ? ZNI_NEW_ZERO(ctx, zn_train_result, 1) : NULL;
     if (r == NULL) return ctx->code;
     r->ctx = ctx;
@@ -13508,7 +13591,8 @@ ZN_API zn_result zn_train_run(zn_net *net, const zn_pack *train_pack, const zn_p
     zni_trainer t;
     zn_result result;
     if (out_result != NULL) *out_result = NULL;
-    if (net == NULL || train_pack == NULL || net->ctx != train_pack->ctx || (test_pack != NULL && test_pack->ctx != net->ctx)) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || train_pack == NULL) return zni_null(zn_net_ctx(net), "zn_train_run");
+    if (zni_pack_own(net, train_pack, "zn_train_run") != ZN_OK || (test_pack != NULL && zni_pack_own(net, test_pack, "zn_train_run") != ZN_OK)) return ZN_ERROR_ARGUMENT;
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     memset(&t, 0, sizeof t);
     t.ctx = net->ctx;
@@ -15429,7 +15513,7 @@ ZN_API zn_result zn_session_bytes(const zn_net *net, const zn_session_opts *opts
     zni_compiler c;
     zn_session *none;
     if (out_bytes != NULL) *out_bytes = 0;
-    if (net == NULL || out_bytes == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_bytes == NULL) return zni_null(zn_net_ctx(net), "zn_session_bytes");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (zni_session_compile(&c, net, opts) == ZN_OK) *out_bytes = zni_size_add(zni_session_layout(&c, NULL, &none), ZNI_ALIGN - 1);
     zni_compiler_free(&c);
@@ -15442,7 +15526,7 @@ static zn_result zni_session_make(const zn_net *net, const zn_session_opts *opts
     unsigned char *base = (unsigned char *)memory;
     size_t need;
     if (out_session != NULL) *out_session = NULL;
-    if (net == NULL || out_session == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || out_session == NULL) return zni_null(zn_net_ctx(net), "zn_session_create");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (zni_session_compile(&c, net, opts) == ZN_OK) {
         need = zni_session_layout(&c, NULL, &s);
@@ -15464,7 +15548,7 @@ static zn_result zni_session_make(const zn_net *net, const zn_session_opts *opts
 ZN_API zn_result zn_session_create(const zn_net *net, const zn_session_opts *opts, zn_session **out_session) { return zni_session_make(net, opts, NULL, 0, out_session); }
 ZN_API zn_result zn_session_create_in(const zn_net *net, const zn_session_opts *opts, void *memory, size_t bytes, zn_session **out_session) {
     if (memory == NULL && out_session != NULL) *out_session = NULL;
-    return memory == NULL ? ZN_ERROR_ARGUMENT : zni_session_make(net, opts, memory, bytes, out_session);
+    return memory == NULL ? zni_null(zn_net_ctx(net), "zn_session_create_in") : zni_session_make(net, opts, memory, bytes, out_session);
 }
 ZN_API void zn_session_destroy(zn_session *s) {
     if (s != NULL && s->ctx != NULL) zni_free(s->ctx, s);
@@ -15870,7 +15954,7 @@ ZN_API zn_result zn_net_export_onnx(const zn_net *net, const char *path, int res
     zn_ctx *ctx;
     zn_count count;
     zni_replace file;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_net_export_onnx");
     ctx = net->ctx;
     if (ctx->code != ZN_OK) return ctx->code;
     if (batch < 0 || batch > 65536) return zni_fail(ctx, ZN_ERROR_ARGUMENT, "ONNX: batch is %d, must be 0 (any) to 65536", batch);
@@ -16263,7 +16347,7 @@ ZN_API zn_result zn_report_write(const zn_net *net, const zn_report_opts *opts, 
     zn_report_opts o = opts != NULL ? *opts : zn_report_opts_default();
     zni_text text;
     zni_replace file;
-    if (net == NULL || path == NULL) return ZN_ERROR_ARGUMENT;
+    if (net == NULL || path == NULL) return zni_null(zn_net_ctx(net), "zn_report_write");
     if (net->ctx->code != ZN_OK) return net->ctx->code;
     if (o.mistakes < 0 || o.mistakes > 200 || o.thumbnail < 16 || o.thumbnail > 256)
         return zni_fail(net->ctx, ZN_ERROR_ARGUMENT, "report: %d mistakes must be 0..200, thumbnails of %d pixels 16..256", o.mistakes, o.thumbnail);

@@ -101,6 +101,19 @@ static void test_random(void) {
     zn_rng_shuffle(&a, items, 0);
 }
 
+/* Mixup's share for any alpha there is, and what it does to two samples of one value. */
+static void test_mixup(void) {
+    static const double alphas[] = {0, -1, (double)NAN, (double)INFINITY, 1e300}, shares[] = {1, 1, 1, 0.5, 0.5};
+    int i;
+    for (i = 0; i < 5; ++i) {
+        zn_rng rng = zn_rng_seed(4);
+        zn_real x[2] = {1, 3}, target[4] = {1, 0, 0, 1};
+        uint32_t partner[2];
+        CHECK(zn_mixup(&rng, alphas[i], 2, x, 1, target, 2, partner) == shares[i]);
+        CHECK(partner[0] == 0 ? x[0] == 1 && x[1] == 3 : x[0] == 2 && x[1] == 2 && target[0] == (zn_real)0.5);
+    }
+}
+
 /* Buffers of tape and kernels: none overlaps another, all begin on a cache line, and a step that is done again asks the
    system for nothing more. */
 #define SLOTS 64
@@ -153,5 +166,6 @@ int main(void) {
     test_errors();
     test_fill();
     test_random();
+    test_mixup();
     return check_done();
 }

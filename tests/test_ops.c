@@ -85,7 +85,7 @@ static void check_conv(zn_ctx *ctx, const conv_case *s, int bias) {
 static void test_conv(zn_ctx *ctx) {
     static const conv_case fixed[] = {{1, 3, 1, 1, 1, 1, 1, 0, 1}, {2, 3, 7, 5, 4, 3, 2, 1, 1}, {1, 17, 9, 13, 33, 1, 1, 0, 1}, {1, 1, 3, 3, 1, 3, 1, 0, 1},
                                       {1, 64, 7, 7, 65, 1, 1, 0, 1}, {1, 8, 28, 28, 8, 7, 1, 3, 8}, {2, 8, 15, 1, 8, 5, 2, 2, 8}, {1, 4, 2, 2, 4, 7, 1, 3, 4},
-                                      {1, 6, 11, 11, 9, 3, 3, 0, 3}, {3, 16, 5, 5, 31, 1, 2, 0, 1}};
+                                      {1, 6, 11, 11, 9, 3, 3, 0, 3}, {3, 16, 5, 5, 31, 1, 2, 0, 1}, {1, 4, 3, 3, 4, 3, 65536, 2, 1}};
     zn_rng rng = zn_rng_seed(3);
     size_t i;
     int round;
@@ -139,6 +139,26 @@ static void test_values(zn_ctx *ctx) {
     zn_tape_clear(ctx);
 }
 
+/* A window far larger than its map costs what lies inside: each of the sixteen would otherwise visit 4e9 places. */
+static void test_large_window(zn_ctx *ctx) {
+    zn_tensor *x = zn_param_zeros(ctx, zn_shape4(1, 1, 3, 3)), *y = NULL;
+    int i, wrong = 0;
+    zn_tensor_data(x)[4] = 1;
+    y = zn_max_pool(ctx, x, 65536, 1, 32768);
+    CHECK(zn_tensor_count(y) == 16 && zn_backward(ctx, zn_sum(ctx, y)) == ZN_OK);
+    for (i = 0; i < 16 && y != NULL; ++i) wrong += at(y, i) != 1;
+    for (i = 0; i < 9; ++i) wrong += (double)zn_tensor_grad(x)[i] != (i == 4 ? 16 : 0);
+    CHECK(wrong == 0);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+    x = zn_tensor_create(ctx, zn_shape4(1, 1, 1, 600000)); /* where the bins' bounds pass an int on the way */
+    zn_tensor_data(x)[599999] = 1;
+    y = zn_adaptive_avg_pool(ctx, x, 4096);
+    CHECK(y != NULL && at(y, 0) == 0 && fabs(at(y, 4095) - 1.0 / 147) < TOLERANCE);
+    zn_tape_clear(ctx);
+    zn_tensor_destroy(x);
+}
+
 /* ------------------------------------------------------------------------------------------------------------------
    Refusals: NULL in, NULL out; shapes that do not fit leave a reason
    ------------------------------------------------------------------------------------------------------------------ */
@@ -150,11 +170,21 @@ static void check_refused(zn_ctx *ctx, zn_tensor *result, const char *which) {
 }
 static void test_refusals(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 5, 5), "x"), *w = filled(ctx, zn_shape4(6, 4, 3, 3), "w"), *v = filled(ctx, zn_shape1(4), "v"), *bad = filled(ctx, zn_shape1(3), "v");
-    zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m");
+    zn_tensor *m = filled(ctx, zn_shape2(2, 3), "m"), *one = filled(ctx, zn_shape1(1), "one");
+    zn_shape five = zn_shape4(2, 3, 1, 1);
+    zn_ctx *other = NULL;
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(0, 3)), "a size of 0");
     check_refused(ctx, zn_tensor_create(ctx, zn_shape2(-1, 3)), "a negative size");
-    check_refused(ctx, zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)), "sizes that overflow");
+    CHECK(zn_tensor_create(ctx, zn_shape4(INT_MAX, INT_MAX, INT_MAX, INT_MAX)) == NULL && zn_error_code(ctx) == ZN_ERROR_MEMORY);
+    CHECK_HOLDS(zn_error_text(ctx), "too large");
+    zn_error_clear(ctx);
+    five.dims = 5;
+    CHECK(zn_tensor_create(ctx, five) == NULL && zn_error_code(ctx) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(ctx), "5 dimensions, must be 1 to 4");
+    zn_error_clear(ctx);
+    check_refused(ctx, zn_reshape(ctx, x, five), "reshape to five dimensions");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 0, 1, 1), "stride 0");
+    check_refused(ctx, zn_conv2d(ctx, x, w, NULL, INT_MAX, 2, 1), "a stride whose positions overflow");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, -1, 1), "negative padding");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 2), "groups that do not fit the weights");
     check_refused(ctx, zn_conv2d(ctx, x, w, NULL, 1, 1, 3), "groups that do not divide");
@@ -164,6 +194,11 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_linear(ctx, x, w, NULL), "maps into a linear layer");
     check_refused(ctx, zn_batch_norm(ctx, x, v, bad, v, v, 0, 0.1, 1e-3), "batch norm of other sizes");
     check_refused(ctx, zn_batch_norm(ctx, x, v, v, NULL, NULL, 0, 0.1, 1e-3), "evaluation without running values");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, v, NULL, 1, 0.1, 1e-3), "one running value of two");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, NULL, v, 1, 0.1, 1e-3), "one running value of two");
+    check_refused(ctx, zn_batch_norm(ctx, x, v, v, v, v, 1, 0.1, -1e-3), "a negative eps");
+    check_refused(ctx, zn_group_norm(ctx, x, v, v, 2, (double)NAN), "an eps that is no number");
+    check_refused(ctx, zn_shuffle_attention(ctx, x, one, one, one, one, one, one, 2, (double)INFINITY), "an infinite eps");
     check_refused(ctx, zn_group_norm(ctx, x, v, v, 3, 1e-5), "groups that do not divide");
     check_refused(ctx, zn_add(ctx, x, m), "add of unlike shapes");
     check_refused(ctx, zn_mul(ctx, x, bad), "mul of unlike shapes");
@@ -176,14 +211,23 @@ static void test_refusals(zn_ctx *ctx) {
     check_refused(ctx, zn_shuffle_attention(ctx, x, v, v, v, v, v, v, 2, 1e-5), "attention of another size");
     check_refused(ctx, zn_max_pool(ctx, x, 9, 1, 0), "window larger than the map");
     check_refused(ctx, zn_max_pool(ctx, x, 0, 1, 0), "no window");
+    check_refused(ctx, zn_max_pool(ctx, x, INT_MAX, 1, INT_MAX), "padding that overflows");
+    check_refused(ctx, zn_max_pool(ctx, x, INT_MAX, 1, INT_MAX / 2), "a window that overflows");
+    check_refused(ctx, zn_shuffle_attention(ctx, x, v, v, v, v, v, v, INT_MAX, 1e-5), "attention groups that overflow");
     check_refused(ctx, zn_adaptive_avg_pool(ctx, x, 0), "pool to nothing");
     check_refused(ctx, zn_cross_entropy(ctx, m, v), "target of another shape");
     check_refused(ctx, zn_smooth_l1(ctx, m, m, -1), "negative beta");
     CHECK(zn_relu(ctx, NULL) == NULL && zn_add(ctx, x, NULL) == NULL && zn_conv2d(ctx, NULL, w, NULL, 1, 1, 1) == NULL && zn_mean(ctx, zn_swish(ctx, NULL)) == NULL);
-    CHECK(zn_backward(ctx, NULL) != ZN_OK);
+    CHECK(zn_backward(ctx, NULL) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(ctx), "NULL");
     zn_error_clear(ctx);
+    CHECK(zn_ctx_create(NULL, &other) == ZN_OK && zn_backward(other, zn_sum(ctx, zn_param_zeros(ctx, zn_shape1(2)))) == ZN_ERROR_ARGUMENT);
+    CHECK_HOLDS(zn_error_text(other), "another context");
+    zn_ctx_destroy(other);
     CHECK(zn_backward(ctx, zn_relu(ctx, x)) != ZN_OK); /* many values are no loss */
     zn_error_clear(ctx);
+    zn_tensor_set_trainable(x, 1); /* has no place for a gradient */
+    CHECK(!zn_tensor_trainable(x) && at(zn_param(ctx, zn_shape1(1), NULL), 0) == 0 && at(zn_tensor_from(ctx, zn_shape1(1), NULL), 0) == 0);
     CHECK(zn_tensor_data(NULL) == NULL && zn_tensor_grad(NULL) == NULL && zn_tensor_count(NULL) == 0);
     zn_tensor_destroy(NULL);
     zn_tape_clear(ctx);
@@ -231,8 +275,8 @@ static void test_gradients(zn_ctx *ctx) {
     CHECK(zn_check_gradients(ctx, mlp_loss, &m, NULL, &report) == ZN_OK && report.checked >= 20);
     wrong.tolerance = 0; /* central differences are never exact: a checker that cannot fail would pass this */
     CHECK(zn_check_gradients(ctx, mlp_loss, &m, &wrong, &report) == ZN_ERROR_NUMBER && report.worst > 0 && report.where[0] != '\0');
+    CHECK(zn_tensor_grad(m.w2)[1] == 0); /* the next step's gradient is that step's alone */
     zn_error_clear(ctx);
-    zn_grad_clear(ctx);
     CHECK(zn_backward(ctx, mlp_loss(ctx, &m)) == ZN_OK);
     first = (double)zn_tensor_grad(m.w2)[1];
     CHECK(first != 0);
@@ -458,6 +502,31 @@ static void test_graphs(zn_ctx *ctx) {
     }
 }
 
+/* Options of an optimiser that make no sense, and a learning rate that is no number. */
+static void test_optimizer(zn_ctx *ctx) {
+    static const double values[] = {(double)NAN, -5, 1e31};
+    zn_optimizer *optimizer = NULL;
+    zn_tensor *w = zn_param_zeros(ctx, zn_shape1(2));
+    int field, i;
+    for (field = 0; field < 8; ++field)
+        for (i = 0; i < 3; ++i) {
+            zn_optimizer_opts o = zn_optimizer_opts_default(ZN_ADAM);
+            double *const fields[] = {&o.momentum, &o.weight_decay, &o.clip, &o.beta1, &o.beta2, &o.alpha, &o.rho, &o.eps};
+            *fields[field] = values[i];
+            CHECK(zn_optimizer_create(ctx, NULL, &o, &optimizer) == ZN_ERROR_ARGUMENT && optimizer == NULL);
+            CHECK_HOLDS(zn_error_text(ctx), "must be in 0..");
+            zn_error_clear(ctx);
+        }
+    CHECK(zn_optimizer_create(ctx, NULL, NULL, &optimizer) == ZN_OK);
+    for (i = 0; i < 2; ++i) {
+        CHECK(zn_optimizer_step(optimizer, i == 0 ? (double)NAN : (double)INFINITY) == ZN_ERROR_ARGUMENT && at(w, 0) == 0);
+        CHECK_HOLDS(zn_error_text(ctx), "learning rate");
+        zn_error_clear(ctx);
+    }
+    CHECK(zn_optimizer_step(optimizer, 0.1) == ZN_OK);
+    zn_optimizer_destroy(optimizer);
+}
+
 /* The tape's memory must not grow with the steps. */
 static void test_memory(zn_ctx *ctx) {
     zn_tensor *x = filled(ctx, zn_shape4(2, 4, 9, 9), "x");
@@ -477,7 +546,7 @@ static void test_memory(zn_ctx *ctx) {
 int main(void) {
     zn_ctx *ctx = NULL;
     int i;
-    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_memory};
+    static void (*const tests[])(zn_ctx *) = {test_table, test_conv, test_values, test_large_window, test_refusals, test_gradients, test_norm, test_sums, test_links, test_graphs, test_optimizer, test_memory};
     for (i = 0; i < (int)(sizeof tests / sizeof tests[0]); ++i) {
         CHECK(zn_ctx_create(NULL, &ctx) == ZN_OK);
         tests[i](ctx);

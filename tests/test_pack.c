@@ -130,6 +130,83 @@ static void test_writer_refuses(zn_ctx *ctx) {
     zn_pack_writer_destroy(w);
 }
 
+/* Whatever refuses an argument says so in the context that it has at hand. */
+static void test_reasons(zn_ctx *ctx) {
+    zn_pack *pack = NULL;
+    zn_pack_writer *w = NULL;
+    zn_net *net = NULL, *foreign = NULL;
+    zn_ctx *other = NULL;
+    zn_structure *s = NULL;
+    zn_loader *loader = NULL;
+    zn_search *search = NULL;
+    zn_session *session = NULL;
+    zn_loader_opts lo = zn_loader_opts_default();
+    zn_net_opts no = zn_net_opts_default();
+    zn_search_opts so = zn_search_opts_default();
+    zn_train_opts to = zn_train_opts_default();
+    zn_batch batch;
+    zn_metrics *metrics = NULL;
+    unsigned char pixels[PIXELS], rgb[3 * 8 * 8];
+    char name[32];
+    zn_pack_info info;
+    int map[3];
+    no.structure = "SuperConvK3BNRELU(3,8,1,1)";
+    no.attention = ZN_ATTENTION_NONE;
+    no.classes = 3;
+    lo.batch = 1;
+    lo.augment = zn_augment_opts_none(8);
+    CHECK(write_pack(ctx, pack_path, NULL) == ZN_OK && zn_pack_open(ctx, pack_path, &pack) == ZN_OK && zn_net_create(ctx, &no, &net) == ZN_OK);
+    CHECK(zn_structure_parse(ctx, no.structure, &s) == ZN_OK && zn_loader_create(pack, &lo, &loader) == ZN_OK && zn_search_create(ctx, no.structure, &so, &search) == ZN_OK);
+    CHECK(zn_pack_writer_create(ctx, other_path, class_names, 3, &w) == ZN_OK);
+    refused(ctx, zn_pack_writer_add(w, NULL), ZN_ERROR_ARGUMENT, "zn_pack_writer_add: NULL");
+    image_number(0, pixels, name, &info);
+    CHECK(zn_pack_writer_add(w, &info) == ZN_OK && zn_pack_writer_finish(w, NULL) == ZN_OK);
+    refused(ctx, zn_pack_writer_finish(w, NULL), ZN_ERROR_ARGUMENT, "finished");
+    refused(ctx, zn_net_save(net, NULL), ZN_ERROR_ARGUMENT, "zn_net_save: NULL");
+    refused(ctx, zn_net_export_onnx(net, NULL, 8, 1), ZN_ERROR_ARGUMENT, "zn_net_export_onnx: NULL");
+    refused(ctx, zn_report_write(net, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_report_write: NULL");
+    refused(ctx, zn_net_load_tensors(net, NULL, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_net_load_tensors: NULL");
+    refused(ctx, zn_session_create(net, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_session_create: NULL");
+    refused(ctx, zn_session_bytes(net, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_session_bytes: NULL");
+    refused(ctx, zn_session_create_in(net, NULL, NULL, 0, &session), ZN_ERROR_ARGUMENT, "zn_session_create_in: NULL");
+    refused(ctx, zn_structure_count(s, NULL, 8, NULL), ZN_ERROR_ARGUMENT, "zn_structure_count: NULL");
+    refused(ctx, zn_structure_split(s, NULL), ZN_ERROR_ARGUMENT, "zn_structure_split: NULL");
+    refused(ctx, zn_structure_effective_score(s, NULL), ZN_ERROR_ARGUMENT, "zn_structure_effective_score: NULL");
+    refused(ctx, zn_net_set_class_names(net, NULL, 3), ZN_ERROR_ARGUMENT, "zn_net_set_class_names: NULL");
+    refused(ctx, zn_net_set_input(net, NULL), ZN_ERROR_ARGUMENT, "zn_net_set_input: NULL");
+    refused(ctx, zn_check_gradients(ctx, NULL, NULL, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_check_gradients: NULL");
+    refused(ctx, zn_space_candidates(s, 0, NULL, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_space_candidates: NULL");
+    refused(ctx, zn_search_step(search, NULL), ZN_ERROR_ARGUMENT, "zn_search_step: NULL");
+    refused(ctx, zn_search_best(search, NULL), ZN_ERROR_ARGUMENT, "zn_search_best: NULL");
+    refused(ctx, zn_loader_create(pack, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_loader_create: NULL");
+    refused(ctx, zn_loader_load(loader, 0, 99, &batch), ZN_ERROR_ARGUMENT, "no batch 99 of 7");
+    refused(ctx, zn_loader_load(loader, 0, 0, NULL), ZN_ERROR_ARGUMENT, "zn_loader_load: NULL");
+    refused(ctx, zn_loader_preview(loader, -1, 0, rgb, NULL), ZN_ERROR_ARGUMENT, "epoch -1");
+    refused(ctx, zn_loader_preview(loader, 0, 0, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_loader_preview: NULL");
+    refused(ctx, zn_sampler_draw(pack, ZN_SPLIT_TRAIN, 0, 1, 0, NULL), ZN_ERROR_ARGUMENT, "zn_sampler_draw: NULL");
+    refused(ctx, zn_class_map(net, pack, 1, NULL), ZN_ERROR_ARGUMENT, "zn_class_map: NULL");
+    refused(ctx, zn_class_map(net, NULL, 1, map), ZN_ERROR_ARGUMENT, "zn_class_map: NULL");
+    refused(ctx, zn_ema_create(net, 0.9, NULL), ZN_ERROR_ARGUMENT, "zn_ema_create: NULL");
+    refused(ctx, zn_distiller_create(net, net, 8, NULL, NULL, 1, NULL), ZN_ERROR_ARGUMENT, "zn_distiller_create: NULL");
+    refused(ctx, zn_train_history(ctx, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_train_history: NULL");
+    refused(ctx, zn_train_run(net, NULL, NULL, NULL, NULL), ZN_ERROR_ARGUMENT, "zn_train_run: NULL");
+    refused(ctx, zn_evaluate(net, NULL, NULL, &metrics), ZN_ERROR_ARGUMENT, "zn_evaluate: NULL");
+    to.ema = 1;
+    refused(ctx, zn_train_run(net, pack, NULL, &to, NULL), ZN_ERROR_ARGUMENT, "ema is 1, must be in 0..0.9999999");
+    CHECK(zn_pack_image(pack, ZN_SPLIT_TEST, 2, &info) == ZN_ERROR_ARGUMENT && zn_error_code(ctx) == ZN_OK); /* the end of a loop */
+    CHECK(zn_ctx_create(NULL, &other) == ZN_OK && zn_net_create(other, &no, &foreign) == ZN_OK);
+    refused(other, zn_train_run(foreign, pack, NULL, NULL, NULL), ZN_ERROR_ARGUMENT, "another context");
+    refused(other, zn_evaluate(foreign, pack, NULL, &metrics), ZN_ERROR_ARGUMENT, "another context");
+    zn_net_destroy(foreign);
+    zn_ctx_destroy(other);
+    zn_pack_writer_destroy(w);
+    zn_search_destroy(search);
+    zn_loader_destroy(loader);
+    zn_structure_destroy(s);
+    zn_net_destroy(net);
+    zn_pack_close(pack);
+}
+
 static zn_result open_bytes(zn_ctx *ctx, const unsigned char *bytes, size_t size, int verify) {
     zn_pack *pack = NULL;
     zn_result result;
@@ -255,6 +332,7 @@ int main(void) {
     if (zn_ctx_create(NULL, &ctx) != ZN_OK) return 1;
     test_round_trip(ctx);
     test_writer_refuses(ctx);
+    test_reasons(ctx);
     test_damage(ctx);
     test_not_packs(ctx);
     test_changed_on_disk(ctx);

@@ -271,10 +271,15 @@ static void check_refused(zn_ctx *ctx, const char *start, const zn_search_opts *
     CHECK_HOLDS(zn_error_text(ctx), reason);
     zn_error_clear(ctx);
 }
+static double latency_of(const char *structure, void *user) {
+    (void)structure;
+    return *(const double *)user;
+}
 static void test_refused(zn_ctx *ctx) {
+    double latencies[] = {(double)NAN, (double)INFINITY, -1};
     zn_search_opts o = small_opts(), good = o;
     zn_search_result r;
-    int unknown = -1;
+    int unknown = -1, i;
     check_refused(ctx, START "x", &o, ZN_ERROR_STRUCTURE, "column");
     check_refused(ctx, START "BN(64)", &o, ZN_ERROR_UNSUPPORTED, "super blocks only, not BN");
     check_refused(ctx, NULL, &o, ZN_ERROR_ARGUMENT, "NULL");
@@ -297,11 +302,44 @@ static void test_refused(zn_ctx *ctx) {
     o.sieve_score = 99;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score 99");
     o = good;
+    o.sieve_score = -2;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "score -2");
+    o = good;
+    o.sieve_batch = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "sieve_batch -1");
+    o = good;
+    o.time_limit = (double)NAN;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "time_limit");
+    o = good;
+    o.time_limit = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "time_limit -1");
+    o = good;
+    o.save_seconds = -1;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "save_seconds -1");
+    o = good;
+    o.projection = (zn_projection)unknown;
+    check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "projection rule -1");
+    o = good;
+    o.max_latency_ms = 1;
+    o.latency_fn = latency_of;
+    for (i = 0; i < 3; ++i) {
+        o.user = &latencies[i];
+        check_refused(ctx, START, &o, ZN_ERROR_NUMBER, "ms for SuperConvK3BNRELU(3,");
+    }
+    o = good;
     o.classes = 0;
     check_refused(ctx, START, &o, ZN_ERROR_ARGUMENT, "classes");
     o = good;
     o.state_path = "no/such/folder/state";
     check_refused(ctx, START, &o, ZN_ERROR_FILE, "no/such/folder");
+    for (i = 0; i < 2; ++i) { /* a disturbance that is no number */
+        zn_score_opts so = zn_score_opts_default();
+        zn_score_result score;
+        so.gamma = latencies[i];
+        CHECK(zn_score(ctx, START, &so, &score) == ZN_ERROR_ARGUMENT);
+        CHECK_HOLDS(zn_error_text(ctx), "below 1e6");
+        zn_error_clear(ctx);
+    }
     CHECK(zn_search_run(NULL, START, &o, &r) == ZN_ERROR_ARGUMENT && zn_search_preset("fer-x", &o) == NULL);
     zn_search_destroy(NULL);
 }

@@ -210,6 +210,17 @@ static void test_refused_options(zn_ctx *ctx) {
         zn_structure_destroy(s);
         zn_error_clear(ctx);
     }
+    for (i = 0; i < 4; ++i) { /* for a network, and the rule of projections for counting too */
+        static const double eps[] = {1e-3, (double)INFINITY, (double)NAN, 0};
+        int unknown = 2;
+        zn_net_opts o = zn_net_opts_default();
+        zn_net *net = NULL;
+        if (i == 0) o.projection = (zn_projection)unknown;
+        o.bn_eps = eps[i];
+        CHECK(zn_net_create(ctx, &o, &net) == ZN_ERROR_ARGUMENT && net == NULL);
+        CHECK_HOLDS(zn_error_text(ctx), i == 0 ? "projection rule 2" : "bn_eps");
+        zn_error_clear(ctx);
+    }
 }
 
 /* Deep but allowed nesting, and strings damaged at random: accepted or refused with a column, never more. */
