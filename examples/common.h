@@ -18,9 +18,12 @@
 
 #include "data_tools/pack_decode.h"
 
-/* Says what went wrong and gives the exit status for it. */
+/* Says what went wrong, with the program's name before it once, and gives the exit status for it. */
 TOOL_API int fail(const zn_ctx *ctx) {
-    fprintf(stderr, "%s: %s\n", tool_name, zn_error_text(ctx));
+    const char *text = zn_error_text(ctx);
+    size_t length = strlen(tool_name);
+    int named = strncmp(text, tool_name, length) == 0 && strncmp(text + length, ": ", 2) == 0;
+    fprintf(stderr, "%s: %s\n", tool_name, named ? text + length + 2 : text);
     return TOOL_FAILED;
 }
 TOOL_API zn_result open_pack(zn_ctx *ctx, const char *path, zn_pack **out_pack) {
@@ -240,10 +243,12 @@ TOOL_API void command_text(int argc, char **argv, char *text, size_t size) {
     size_t used = 0;
     int i;
     text[0] = '\0';
-    for (i = 0; i < argc && used + 2 < size; ++i) {
-        int plain = argv[i][0] != '\0' && strspn(argv[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:+") == strlen(argv[i]);
-        int n = snprintf(text + used, size - used, plain ? "%s%s" : "%s'%s'", i > 0 ? " " : "", argv[i]);
-        used += n > 0 ? (size_t)n : 0;
+    for (i = 0; i < argc && used < size; ++i) {
+        const char *at = argv[i];
+        int plain = *at != '\0' && strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=,:+") == strlen(at);
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i > 0 ? " " : "", plain ? "" : "'");
+        for (; *at != '\0' && used < size; ++at) used += (size_t)snprintf(text + used, size - used, "%s%c", *at == '\'' ? "'\\'" : "", *at);
+        if (!plain && used < size) used += (size_t)snprintf(text + used, size - used, "'");
     }
 }
 TOOL_API zn_result write_report(const zn_net *net, const zn_train_result *result, const zn_metrics *metrics, const zn_pack *pack, zn_split split, int argc, char **argv,

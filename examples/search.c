@@ -30,14 +30,22 @@ static FILE *out_begin(tool_file *f, const char *folder, const char *name) {
     return f->file;
 }
 static int out_end(tool_file *f) { return tool_file_end(f) || tool_cannot_write(f->path); }
+/* A small text file; the caller frees it. NULL and a message when it cannot be had whole. */
 static char *read_text(const char *path) {
+    static char text[1 << 16];
     FILE *file = fopen(path, "rb");
-    char *text = file != NULL ? (char *)malloc(1 << 16) : NULL;
-    size_t size = text != NULL ? fread(text, 1, (1 << 16) - 1, file) : 0;
-    if (file == NULL) fprintf(stderr, "%s: %s: cannot open: %s\n", tool_name, path, strerror(errno));
-    else fclose(file);
-    if (text != NULL) text[size] = '\0';
-    return text;
+    size_t size = file != NULL ? fread(text, 1, sizeof text, file) : 0;
+    int good = file != NULL && !ferror(file);
+    char *kept = good && size < sizeof text ? (char *)malloc(size + 1) : NULL;
+    if (!good) fprintf(stderr, "%s: %s: cannot read: %s\n", tool_name, path, strerror(errno));
+    else if (size == sizeof text) fprintf(stderr, "%s: %s: larger than %d bytes\n", tool_name, path, (int)sizeof text - 1);
+    else if (kept == NULL) fprintf(stderr, "%s: %s: out of memory\n", tool_name, path);
+    else {
+        memcpy(kept, text, size);
+        kept[size] = '\0';
+    }
+    if (file != NULL) fclose(file);
+    return kept;
 }
 
 /* ---- latency of a network on this machine: an inference session, batch 1 ---- */
@@ -298,6 +306,10 @@ static int prepare_folder(const settings *s) {
         return 0;
     }
     state = fopen(s->state_path, "rb");
+    if (state == NULL && errno != ENOENT) {
+        fprintf(stderr, "%s: %s: cannot open: %s\n", tool_name, s->state_path, strerror(errno));
+        return 0;
+    }
     if (state == NULL) {
         if (s->resume) fprintf(stderr, "%s: nothing to resume in %s: a new search begins\n", tool_name, s->out);
         return 1;
@@ -341,8 +353,7 @@ static int run(settings *s, const char *command) {
 int main(int argc, char **argv) {
     static settings s;
     static char command[8192];
-    size_t used = 0;
-    int i, status;
+    int status;
     take_defaults(&s, NULL);
     status = parse(argc, argv, &s);
     if (status != TOOL_GO) return status;
@@ -351,7 +362,7 @@ int main(int argc, char **argv) {
         status = parse(argc, argv, &s);
     }
     if (status == TOOL_GO) status = apply(&s);
-    for (i = 0; i < argc && used < sizeof command; ++i) used += (size_t)snprintf(command + used, sizeof command - used, "%s%s", i > 0 ? " " : "", argv[i]);
+    command_text(argc, argv, command, sizeof command);
     if (status == TOOL_GO) status = prepare_folder(&s) ? run(&s, command) : TOOL_FAILED;
     free(s.space_text);
     free(s.start_text);

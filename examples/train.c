@@ -27,12 +27,13 @@ static zn_train_opts recipe_opts(const char *name) {
 }
 /* --recipe is looked for first, so that the other options' defaults (and --help) are the recipe's. */
 static const char *find_recipe(int argc, char **argv) {
+    const char *found = "plain"; /* the last counts, as of every option */
     int i;
     for (i = 1; i < argc && strcmp(argv[i], "--") != 0; ++i) {
-        if (strncmp(argv[i], "--recipe=", 9) == 0) return argv[i] + 9;
-        if (strcmp(argv[i], "--recipe") == 0 && i + 1 < argc) return argv[i + 1];
+        if (strncmp(argv[i], "--recipe=", 9) == 0) found = argv[i] + 9;
+        if (strcmp(argv[i], "--recipe") == 0 && i + 1 < argc) found = argv[i + 1];
     }
-    return "plain";
+    return found;
 }
 static zn_augment_opts augment_opts(const char *name, int size) {
     if (strcmp(name, "rafdb") == 0) return zn_augment_opts_rafdb(size);

@@ -24,8 +24,15 @@ status "unknown score" 2 $SEARCH --preset fer-m --score best --out "$work/x"
 status "no such space file" 1 $SEARCH --preset fer-m --space "$work/none" --out "$work/x"
 status "broken start" 1 $SEARCH --start 'SuperConvK3BNRELU(3,8,2' --out "$work/x"
 rm -rf "$work/x"
-says "impossible budget" 1 'flops refuses.*% over' $SEARCH $small --budget-flops 10 --out "$work/x"
+says "impossible budget" 1 '^search: none of .*flops refuses.*% over' $SEARCH $small --budget-flops 10 --out "$work/x"
 status "a file where the folder should be" 1 $SEARCH $small --out tests/check.sh
+{ echo "# all of it" && head -c 70000 /dev/zero | tr '\0' '\n'; } >"$work/long"
+says "a space file too large" 1 'larger than 65535 bytes' $SEARCH $small --space "$work/long" --out "$work/x"
+says "a folder as space file" 1 'cannot read: ' $SEARCH $small --space "$work" --out "$work/x"
+mkdir "$work/closed"
+ln -s search.state "$work/closed/search.state"
+says "a state that cannot be opened is not none" 1 'search.state: cannot open: ' $SEARCH $small --iterations 40 --out "$work/closed" --resume
+check "and is left alone" test -h "$work/closed/search.state"
 status "--print-space" 0 $SEARCH --print-space --space xxbl
 $SEARCH --print-space --space xxbl >"$work/space"
 
@@ -41,6 +48,7 @@ status "a space from a file" 0 $SEARCH $small --space "$work/space2" --iteration
 check "the same result again" cmp "$work/a/population.csv" "$work/c/population.csv"
 check "the page refers to nothing outside" sh -c "! grep -E '(src|href)=|@import|url\(' '$work/a/search.html'"
 check "the page draws" grep -q '<svg class="net"' "$work/a/search.html"
+check "the command, for a shell" grep -q -- "--start .SuperConvK3BNRELU(3,8,2,1)[^ ]*(16,32,1,1).[^ ]* --budget" "$work/a/search.html"
 check "as many rows as members" test "$(wc -l <"$work/a/population.csv")" -eq 21
 
 # Not twice into one folder; finished searches go further when asked to.

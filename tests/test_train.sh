@@ -42,6 +42,9 @@ set -- --data "$work/toy.pack" --arch "$arch" --resolution 24 --epochs 5 --batch
 check "a run without a stop" "$train" "$@" --out "$work/whole.zn"
 check "log" test "$(wc -l <"$work/whole.zn.run/log.csv")" -eq 6
 check "report" grep -q "</html>" "$work/whole.zn.run/report.html"
+check "the last of two recipes" sh -c "'$train' --recipe plain --recipe=rafdb --help | grep -q 'passes over the data (400)'"
+check "a report's command" "$train" "$@" --epochs 1 --out "$work/it's.zn" --checkpoint-dir "" --report "$work/quoted.html"
+check "is quoted" grep -q "it'.''s.zn'" "$work/quoted.html"
 check "contact sheet" "$train" "$@" --epochs 1 --out "$work/sheet.zn" --checkpoint-dir "" --preview "$work/sheet.png"
 check "contact sheet is a picture" test -s "$work/sheet.png"
 check "no folder when none is wanted" test ! -e "$work/sheet.zn.run"
