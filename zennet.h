@@ -323,7 +323,8 @@ ZN_API zn_tensor *zn_mean(zn_ctx *ctx, zn_tensor *x); /* 1 value */
    API-GRAD  reverse-mode differentiation
    ================================================================================================================== */
 /* zn_backward walks the tape from `loss` (one value) back and adds to the gradient of every trainable tensor. It returns
-   the first error of the whole expression (a NULL loss included), ZN_ERROR_NUMBER when the loss is NaN or infinite. */
+   the first error of the whole expression (a NULL loss included), ZN_ERROR_NUMBER when the loss is NaN or infinite,
+   ZN_ERROR_ARGUMENT when it comes to a network's pass that was walked before: its results are given back on the way. */
 ZN_API zn_result zn_backward(zn_ctx *ctx, zn_tensor *loss);
 /* Drops the results of all operations so far (their memory is kept for the next step). */
 ZN_API void zn_tape_clear(zn_ctx *ctx);
@@ -417,7 +418,7 @@ typedef struct zn_net zn_net; /* opaque */
 
 /* Builds the network with all weights zero, norms 1 and 0, attention at its start values (specification section 4).
    opts are copied. Errors: bad structure with column, channels that attention cannot divide, memory. The caller destroys
-   it before its context. */
+   it before its context, and after zn_tape_clear where the tape holds a pass of it. */
 ZN_API zn_result zn_net_create(zn_ctx *ctx, const zn_net_opts *opts, zn_net **out_net);
 ZN_API void zn_net_destroy(zn_net *net);
 ZN_API const zn_net_opts *zn_net_get_opts(const zn_net *net); /* structure is the canonical text */
@@ -451,7 +452,7 @@ ZN_API int zn_net_is_buffer(const zn_net *net, int index);                 /* ru
 /* Only fc_linear stays trainable, or everything again. BN statistics still move. */
 ZN_API void zn_net_freeze_backbone(zn_net *net, int frozen);
 
-/* Class names, copied, no two equal; "0", "1", ... until set. count must equal the classes. */
+/* Class names, copied: UTF-8, none empty, no two equal; "0", "1", ... until set. count must equal the classes. */
 ZN_API zn_result zn_net_set_class_names(zn_net *net, const char *const *names, int count);
 ZN_API const char *zn_net_class_name(const zn_net *net, int index); /* NULL out of range */
 
@@ -1157,8 +1158,8 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
 /* A session is a network compiled for running: batch norms are folded into convolutions, ReLU, residual sums and attention
    into the loops that make or read a tensor, weights packed for the kernels, buffers planned once. It copies what it
    needs, so later changes of the network do not reach it, and its network may be destroyed first. Nothing is allocated
-   after creation. One network serves any number of sessions; sessions run side by side, each called by one thread at a
-   time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
+   after creation. One network serves any number of sessions; they run side by side, each called by one thread at a time,
+   but are created and destroyed where their context is used, by one thread at a time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
    within rounding. */
 typedef struct zn_session_opts {
     int batch;        /* most images of one zn_session_run; 1; 1..65536 */

@@ -332,6 +332,7 @@ static void test_refused(zn_ctx *ctx) {
     }
     CHECK(zn_session_create(NULL, NULL, &s) == ZN_ERROR_ARGUMENT && zn_session_create(net, NULL, NULL) == ZN_ERROR_ARGUMENT);
     CHECK(zn_session_create_in(net, NULL, NULL, 0, &s) == ZN_ERROR_ARGUMENT && zn_session_bytes(net, NULL, NULL) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
     zn_net_destroy(net);
     o.structure = "ConvKX(3,8,3,2)ConvKX(8,8,6,1)";
     net = make_net(ctx, &o, 1);

@@ -254,6 +254,7 @@ static void test_loader(zn_ctx *ctx, const zn_pack *pack) {
     CHECK(zn_loader_load(loader, 1, 0, &batch) == ZN_OK && zn_loader_load(loader, 2, 5, &batch) == ZN_OK); /* any order, the same batch */
     CHECK(memcmp(first, zn_tensor_data(batch.x), sizeof first) == 0);
     CHECK(zn_loader_load(loader, 2, TRAIN / 7, &batch) == ZN_ERROR_ARGUMENT && zn_loader_load(loader, -1, 0, &batch) == ZN_ERROR_ARGUMENT);
+    zn_error_clear(ctx);
     zn_loader_destroy(loader);
 
     o.mixup = 1;
