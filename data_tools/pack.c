@@ -67,8 +67,9 @@ static double pack_pixel_bytes(const lay_set *set) {
     size_t step = set->count / 64 + 1, i, seen = 0;
     double sum = 0;
     zim_info info;
+    struct stat kind;
     for (i = 0; i < set->count; i += step) {
-        FILE *file = lay_file(set, &set->samples[i], path) == 0 ? fopen(path, "rb") : NULL;
+        FILE *file = lay_file(set, &set->samples[i], path) == 0 && stat(path, &kind) == 0 && S_ISREG(kind.st_mode) ? fopen(path, "rb") : NULL; /* a pipe would be waited for */
         size_t size = file != NULL ? fread(head, 1, sizeof head, file) : 0;
         if (file != NULL) fclose(file);
         if (zim_probe(head, size, &info, NULL) != 0) continue;
@@ -155,6 +156,17 @@ static int pack_run(const lay_set *set, packer *p, const zim_opts *opts, int thr
     return status;
 }
 
+/* Whether OUT is new, a pack, or no file at all. Another file is more likely one of the set's own than one to be lost. */
+static int replaces_pack(const char *out) {
+    char head[8] = "";
+    struct stat kind;
+    FILE *file = stat(out, &kind) == 0 && S_ISREG(kind.st_mode) && kind.st_size > 0 ? fopen(out, "rb") : NULL;
+    int is = file == NULL || (fread(head, 1, 8, file) == 8 && memcmp(head, "ZENPACK1", 8) == 0);
+    if (file != NULL) fclose(file);
+    if (!is) fprintf(stderr, "pack: %s is there and no pack: remove it first, or give another name\n", out);
+    return is;
+}
+
 int main(int argc, char **argv) {
     lay_opts o = lay_opts_default();
     lay_set set;
@@ -179,7 +191,7 @@ int main(int argc, char **argv) {
     memset(&p, 0, sizeof p);
     p.out = words[1];
     decoding.max_pixels = (size_t)max_pixels;
-    if (!tool_can_write(p.out)) return TOOL_FAILED;
+    if (!replaces_pack(p.out) || !tool_can_write(p.out)) return TOOL_FAILED;
     signal(SIGINT, on_interrupt);
     if (lay_scan(&set, words[0], &o) != 0) status = pack_failed(set.error);
     else {

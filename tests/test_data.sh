@@ -183,6 +183,16 @@ status 'pack with too many names' 2 "$tools/pack" a b c
 status 'a number that is none' 2 "$tools/pack" a b --every five
 status 'eight classes in RAF-DB' 2 "$tools/toy_faces" "$work/x" --classes 8
 
+mkdir -p "$work/piped/anger" "$work/piped/happy"
+cp tests/images/17x33_420_q90.jpg "$work/piped/anger/a.jpg"
+cp tests/images/17x33_420_q90.jpg "$work/piped/happy/b.jpg"
+mkfifo "$work/piped/anger/pipe.jpg"
+status 'a pipe among the pictures is not waited for' 1 "$tools/pack" "$work/piped" "$work/piped.pack"
+holds 'but left out' 'pipe.jpg: not a file'
+cp tests/images/17x33_420_q90.jpg "$work/precious.jpg"
+status 'a file that is no pack is not replaced by one' 1 "$tools/pack" "$work/piped" "$work/precious.jpg" --skip-bad
+check 'it is what it was' cmp tests/images/17x33_420_q90.jpg "$work/precious.jpg"
+
 # A real data set, where it is.
 digits=../shared/data/sign_digits
 if [ "${GOLDEN_SHARED:-yes}" != no ] && [ -d $digits ]; then
