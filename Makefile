@@ -56,7 +56,7 @@ test: build-tests ## build and run every test; the last line is the sum
 # The whole way on faces drawn here: pictures, a pack, a trained network with its report, its opinion of a few files.
 DEMO = $(BUILD)/demo
 DEMO_NET = SuperConvK3BNRELU(3,16,2,1)SuperResK3K3(16,24,2,24,1)SuperResK3K3(24,48,2,48,1)SuperResK3K3(48,64,2,64,1)SuperConvK1BNRELU(64,128,1,1)
-DEMO_EPOCHS = 12
+DEMO_EPOCHS = 16
 demo: $(BUILD)/data_tools/toy_faces $(BUILD)/data_tools/pack $(BUILD)/examples/train $(BUILD)/examples/evaluate $(BUILD)/examples/infer ## draw faces, train on them, evaluate, classify, report
 	@rm -rf $(DEMO) && mkdir -p $(DEMO)
 	$(BUILD)/data_tools/toy_faces $(DEMO)/faces
