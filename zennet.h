@@ -1159,8 +1159,8 @@ ZN_API zn_result zn_file_list(zn_ctx *ctx, const char *path, void (*on_tensor)(c
    into the loops that make or read a tensor, weights packed for the kernels, buffers planned once. It copies what it
    needs, so later changes of the network do not reach it, and its network may be destroyed first. Nothing is allocated
    after creation. One network serves any number of sessions; they run side by side, each called by one thread at a time,
-   but are created and destroyed where their context is used, by one thread at a time. Results are the same bits for any number of threads and any batch; they equal zn_net_forward in evaluation mode
-   within rounding. */
+   but are created and destroyed where their context is used, by one thread at a time. Results are the same bits for any
+   number of threads and any batch; they equal zn_net_forward in evaluation mode within rounding. */
 typedef struct zn_session_opts {
     int batch;        /* most images of one zn_session_run; 1; 1..65536 */
     int resolution;   /* side of the input, pixels, to ZN_MAX_INPUT_SIZE; 0: the size that the network's zn_input says */
@@ -12037,6 +12037,26 @@ static int zni_describe_classes(zni_archive *a, const char **names, int limit) {
     zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata do not hold 1 to %d class names", limit);
     return 0;
 }
+/* Whether its names and its structure are some, and the file long enough for its parameters, before memory is taken for them. */
+static int zni_describe_fits(zni_archive *a, const zn_net_opts *o, const char *const *names) {
+    const char *fault = zni_class_names_fault(names, o->classes, 0);
+    zn_structure *s = NULL;
+    zn_count count;
+    char reason[sizeof a->ctx->text];
+    memset(&count, 0, sizeof count);
+    if (fault != NULL) zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its metadata: %s", fault);
+    else if (zn_structure_parse(a->ctx, o->structure, &s) == ZN_ERROR_STRUCTURE) { /* which says where in the text, but not in which file */
+        snprintf(reason, sizeof reason, "%s", zn_error_text(a->ctx));
+        zn_error_clear(a->ctx);
+        zni_archive_fail(a, ZN_ERROR_STRUCTURE, NULL, "%s", reason);
+    } else if (a->ctx->code == ZN_OK) {
+        if (zn_structure_count(s, o, 65536, &count) == ZN_ERROR_STRUCTURE) zn_error_clear(a->ctx); /* not of maps of this size, which matter to no parameter */
+        if (2.0 * count.params > (double)a->file.size) /* a value has two bytes at least */
+            zni_archive_fail(a, ZN_ERROR_FORMAT, NULL, "its %lu bytes cannot hold the %.0f parameters of its structure", (unsigned long)a->file.size, count.params);
+    }
+    zn_structure_destroy(s);
+    return a->ctx->code == ZN_OK;
+}
 static zn_net *zni_net_describe(zni_archive *a) {
     const char **names = ZNI_NEW(a->ctx, const char *, ZN_MAX_CLASSES);
     char *pool = a->pool, *texts;
@@ -12073,7 +12093,7 @@ static zn_net *zni_net_describe(zni_archive *a) {
             snprintf(key, sizeof key, "input_std_%d", i);
             in.std[i] = zni_describe_number(a, key, 1e-6, 1e6);
         }
-        if (a->ctx->code == ZN_OK && zn_net_create(a->ctx, &o, &net) == ZN_OK && (zn_net_set_class_names(net, names, o.classes) != ZN_OK || zn_net_set_input(net, &in) != ZN_OK)) {
+        if (a->ctx->code == ZN_OK && zni_describe_fits(a, &o, names) && zn_net_create(a->ctx, &o, &net) == ZN_OK && (zn_net_set_class_names(net, names, o.classes) != ZN_OK || zn_net_set_input(net, &in) != ZN_OK)) {
             zn_net_destroy(net);
             net = NULL;
         }

@@ -52,7 +52,7 @@ static int check_one(size_t index, const lay_sample *sample, images_one *one, vo
     char line[LAY_PATH + ZIM_ERROR_SIZE];
     if (one->error[0] != '\0') {
         snprintf(line, sizeof line, "%s: %s", sample->path, one->error);
-        return lay_list_add(&c->unreadable, line);
+        return lay_list_add(&c->unreadable, line) == 0 ? 0 : check_failed("out of memory");
     }
     if (one->bytes[0] == 0xff && zim_probe(one->bytes, one->size, &info, NULL) == 0) c->turned += info.orientation != 1;
     memset(&image, 0, sizeof image);
@@ -330,7 +330,7 @@ static int check_run(check *c, const lay_opts *o, const zim_opts *decoding, int 
         c->images = (check_image *)malloc((c->set.count + 1) * sizeof *c->images);
         if (c->images == NULL) status = check_failed("out of memory");
         else if (packed) status = check_pack_images(c, ctx, threads);
-        else if (images_run(&c->set, decoding, "checking", threads, check_one, c) != 0) status = check_failed("out of memory");
+        else if (images_run(&c->set, decoding, "checking", threads, check_one, c) != 0) status = TOOL_FAILED; /* and it has been said why */
     }
     if (status == TOOL_DONE) status = check_report(c, json);
     zn_pack_close(c->pack);

@@ -332,6 +332,8 @@ static int run(settings *s, const char *command) {
     v.clock.o = &s->o;
     v.begin = tool_seconds();
     v.done = -1;
+    if (!(s->o.max_params > 0 || s->o.max_flops > 0 || s->o.max_latency_ms > 0))
+        fprintf(stderr, "%s: without --budget-params, --budget-flops or --max-latency-ms candidates may grow until memory ends\n", tool_name);
     s->o.on_progress = on_progress;
     s->o.user = &v;
     if (strcmp(s->latency, "measured") == 0) s->o.latency_fn = candidate_ms;

@@ -249,6 +249,7 @@ static void test_description(zn_ctx *ctx) {
         file_write(other_path, copy, size);
         CHECK_FOR(zn_net_load(ctx, other_path, &again) != ZN_OK && again == NULL, edits[i][1]);
         CHECK_HOLDS(zn_error_text(ctx), edits[i][2]);
+        CHECK_HOLDS(zn_error_text(ctx), other_path);
         zn_error_clear(ctx);
         free(copy);
     }
