@@ -24,6 +24,7 @@ status "unknown score" 2 $SEARCH --preset fer-m --score best --out "$work/x"
 status "no such space file" 1 $SEARCH --preset fer-m --space "$work/none" --out "$work/x"
 status "broken start" 1 $SEARCH --start 'SuperConvK3BNRELU(3,8,2' --out "$work/x"
 rm -rf "$work/x"
+says "nothing bounds it" 0 'may grow until memory ends' $SEARCH --space xxbl --start "SuperConvK3BNRELU(3,8,2,1)SuperConvK1BNRELU(8,32,1,1)" --max-layers 4 --batch 2 --resolution 16 --population 4 --iterations 8 --out "$work/unbound"
 says "impossible budget" 1 '^search: none of .*flops refuses.*% over' $SEARCH $small --budget-flops 10 --out "$work/x"
 status "a file where the folder should be" 1 $SEARCH $small --out tests/check.sh
 { echo "# all of it" && head -c 70000 /dev/zero | tr '\0' '\n'; } >"$work/long"
