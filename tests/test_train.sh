@@ -29,8 +29,11 @@ done
 # Where memory or open files run out, no image is left out for it.
 pack_here() { "$BUILD/data_tools/pack" "$work/spoilt" "$work/starved.pack" --skip-bad --threads 1; }
 few_files() { (ulimit -n 4 && pack_here); }
-status "too few open files" 1 few_files
-said "ends at the image" "pack: stopped at "
+few_files >"$work/few.log" 2>&1
+if ! grep -q "^OMP: " "$work/few.log"; then # clang's OpenMP aborts by itself without files of its own
+    status "too few open files" 1 few_files
+    said "ends at the image" "pack: stopped at "
+fi
 { printf 'P6 3000 3000 255\n' && head -c 27000000 /dev/zero; } >"$work/spoilt/train/fear/large.ppm"
 little_memory() { (ulimit -v 40000 && pack_here); }
 if (ulimit -v 40000 && "$BUILD/data_tools/pack" --help) >/dev/null 2>&1; then # not under a sanitizer
