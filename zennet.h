@@ -1118,7 +1118,8 @@ ZN_API zn_result zn_train_history(zn_ctx *ctx, const char *path, zn_train_result
    metadata make it complete: structure, attention, head, class names, how the input is made, eps. Python's safetensors
    package reads it as it is. Reading takes safetensors and PyTorch's .pth (zip and legacy), told apart by content, with
    float64, float32, float16 or bfloat16 values; a .pth is only ever data here: its pickle may build dicts and tensors,
-   anything else is refused by name. Files are written beside their target and renamed when complete. */
+   anything else is refused by name. Files are written beside their target and renamed when complete; a link stays a link, a
+   device or pipe is written to. */
 
 /* Writes the network as a model file; the same network gives the same bytes. ZN_ERROR_FILE. */
 ZN_API zn_result zn_net_save(const zn_net *net, const char *path);
@@ -1898,8 +1899,9 @@ static zn_result zni_replace_begin(zni_replace *r, zn_ctx *ctx, const char *path
     r->path = zni_copy_text(ctx, end);
     r->temporary = (char *)zni_alloc(ctx, strlen(end) + 16);
     if (r->path != NULL && r->temporary != NULL) {
-        sprintf(r->temporary, zni_is_special(end) ? "%s" : "%s.part", end);
-        r->file = zni_is_special(end) ? fopen(end, "wb") : zni_open_part(r->temporary);
+        int special = zni_is_special(end);
+        sprintf(r->temporary, special ? "%s" : "%s.part", end);
+        r->file = special ? fopen(end, "wb") : zni_open_part(r->temporary);
         if (r->file != NULL) return ZN_OK;
         zni_fail(ctx, ZN_ERROR_FILE, "%s: cannot write: %s", r->temporary, errno == EBUSY ? "another process is writing it" : strerror(errno));
     }

@@ -207,7 +207,8 @@ typedef struct tool_file {
     FILE *file;
     char path[4096], part[4104];
 } tool_file;
-/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. */
+/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. zennet.h and zennet_image.h, each of
+   which stands alone, do the same; a tool need not include either. */
 static int tool_follow_links(const char *path, char to[4096]) {
     int length = snprintf(to, 4096, "%s", path), hops = 0;
 #if TOOL_POSIX
@@ -343,11 +344,16 @@ TOOL_API void tool_json_text(FILE *file, const char *text) {
     fputc('"', file);
 }
 
-/* Prints text to stdout, then blanks up to `width` characters; in UTF-8 a character may be several bytes. */
+/* Characters of UTF-8 text, of which each may be several bytes. */
+TOOL_API int tool_text_width(const char *text) {
+    int width = 0;
+    for (; *text != '\0'; ++text) width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+/* Prints text to stdout, then blanks up to `width` characters. */
 TOOL_API void tool_print_padded(const char *text, int width) {
-    const char *p;
-    for (p = text; *p != '\0'; ++p) width -= ((unsigned char)*p & 0xc0) != 0x80;
-    printf("%s%*s", text, width > 0 ? width : 0, "");
+    int blanks = width - tool_text_width(text);
+    printf("%s%*s", text, blanks > 0 ? blanks : 0, "");
 }
 
 /* Wall clock in seconds, for rates only. */

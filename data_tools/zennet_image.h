@@ -303,7 +303,8 @@ static int zimi_write_parts(FILE *file, const void *head, size_t head_size, cons
     return 0;
 }
 #define ZIMI_PATH_SIZE 4096
-/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. -1 for none without an end. */
+/* Where a chain of symbolic links ends, so that links stay links; there need not be anything. -1 for one without an
+   end. (As in zennet.h, which this header does without.) */
 static int zimi_follow_links(const char *path, char to[ZIMI_PATH_SIZE], char *error) {
     int length = snprintf(to, ZIMI_PATH_SIZE, "%s", path), hops = 0;
 #if ZIMI_POSIX

@@ -282,14 +282,9 @@ TOOL_API void print_hint(const zn_net *net, const zn_metrics *m) {
     for (k = 0; k < m->classes; ++k)
         if (map[k] != k) fprintf(stderr, "  what it calls \"%s\" is \"%s\"\n", zn_net_class_name(net, k), zn_net_class_name(net, map[k]));
 }
-/* Characters of UTF-8 text, and a text cut or filled up with blanks to so many of them. */
-static int text_width(const char *text) {
-    int width = 0;
-    for (; *text != '\0'; ++text) width += ((unsigned char)*text & 0xc0) != 0x80;
-    return width;
-}
+/* A text cut or filled up with blanks to `width` characters. */
 static void print_cell(const char *text, int width, int right) {
-    int blanks = width - text_width(text), bytes = 0, left = width;
+    int blanks = width - tool_text_width(text), bytes = 0, left = width;
     while (text[bytes] != '\0' && (left > 0 || ((unsigned char)text[bytes] & 0xc0) == 0x80)) left -= ((unsigned char)text[++bytes] & 0xc0) != 0x80;
     printf("%*s%.*s%*s", right && blanks > 0 ? blanks : 0, "", bytes, text, !right && blanks > 0 ? blanks : 0, "");
 }
@@ -297,7 +292,7 @@ static void print_cell(const char *text, int width, int right) {
 TOOL_API void print_confusion(const zn_net *net, const zn_metrics *m) {
     int i, k, name = 8;
     for (i = 0; i < m->classes; ++i)
-        if (text_width(zn_net_class_name(net, i)) > name) name = text_width(zn_net_class_name(net, i));
+        if (tool_text_width(zn_net_class_name(net, i)) > name) name = tool_text_width(zn_net_class_name(net, i));
     if (name > 24) name = 24;
     if (m->classes > 32) return;
     printf("%*s  recall", name, "");

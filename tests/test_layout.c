@@ -517,7 +517,7 @@ static void test_csv_and_lists(void) {
     put_images("alike/anger", 2);
     put_images("alike/happy", 2);
     put_images("alike/sad", 2);
-    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nsad/0.jpg,sad\n./happy/0.jpg,happy\n/home/me/faces/sad/1.jpg,sad\n1.jpg,happy\nfaces/0.jpg,anger\n");
+    put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nsad/0.jpg,sad\n./happy/0.jpg,happy\n/elsewhere/faces/sad/1.jpg,sad\n1.jpg,happy\nfaces/0.jpg,anger\n");
     expect("alike", &o, LAY_FOLDERS, 6, 0, "Anger Happiness Sadness");
     expect_note("alike", &o, "agrees with the folders on 6 images");
     put("alike/labels.csv", "pth,label\nanger/0.jpg,anger\nfaces/sad/0.jpg,anger\n");
